@@ -1,0 +1,24 @@
+# make env | quickstart | test | lint | bundle. Nothing is done twice: .venv/.ready is the stamp of a finished set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: env quickstart test lint bundle
+env: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[all]"
+	touch $@
+
+quickstart: env
+	$(BIN)/kdharness run studies/quickstart.yaml
+
+test: env
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

@@ -1,0 +1,49 @@
+"""Where kdharness keeps what it makes: one directory, owned by the user."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under `--home`, `$KDHARNESS_HOME` or `./kdharness-home`."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: Path | None = None) -> "Home":
+        return cls(Path(root or os.environ.get("KDHARNESS_HOME") or "kdharness-home").absolute())
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.db"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def optuna(self) -> Path:
+        return self.root / "optuna.db"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "artifacts" / "mlflow"
+
+    def artifacts(self, run_id: str) -> Path:
+        return self.root / "artifacts" / "runs" / run_id
+
+    def weights(self, run_id: str) -> Path:
+        """The finished student's weights."""
+        return self.artifacts(run_id) / "student.safetensors"
+
+    def log(self, run_id: str) -> Path:
+        return self.artifacts(run_id) / "log.txt"
+
+    def checkpoints(self, run_id: str, fence: int) -> Path:
+        return self.root / "checkpoints" / run_id / str(fence)

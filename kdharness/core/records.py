@@ -1,0 +1,161 @@
+"""The records that cross the rooms' borders and carry no tensor: settings, recipes, runs, tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kdharness.core.keys import Frozen, key_of
+
+State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged", "cancelled"]
+Purpose = Literal["teacher", "search", "final"]
+Precision = Literal["tf32", "fp32", "bf16", "fp64"]
+Select = Literal["last", "best", "best-val"]
+
+ENGINE_REVISION = 1
+"""Bumped by any change of the training loop, the streams, the augmentations or the optimizer that moves a number."""
+
+
+class Recipe(Frozen):
+    """How a student is trained, fully resolved. Learning rates are absolute; epochs count from 1."""
+
+    optimizer: Literal["sgd"] = "sgd"
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    lr: Annotated[float, Field(gt=0)]
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    lr_decay: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    augment: str = "none"
+    precision: Precision = "tf32"
+    record: tuple[Literal["gradients"], ...] = ()
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of `epoch`: with milestone 150 the first decayed epoch is 151 (mdistiller's schedule)."""
+        return self.lr * self.lr_decay ** sum(epoch > milestone for milestone in self.milestones)
+
+
+class RunKey(Frozen):
+    """A run's identity over all studies: one seed of one setting."""
+
+    setting_key: str
+    seed: int
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.setting_key[:12]}-{self.seed}"
+
+
+class Teacher(Frozen):
+    """What a distiller's `needs` name of a teacher: its architecture, and with `weights` whose weights."""
+
+    model: str
+    revision: int
+    run: RunKey | None = None
+    weights_sha256: str | None = None
+
+
+class Setting(Frozen):
+    """One fully resolved configuration: what a paper would print. Its hash is the `setting_key`."""
+
+    dataset: str
+    fingerprint: str
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The part of train held out as validation images: 0 in final runs."""
+    student: str
+    student_revision: int
+    teachers: tuple[Teacher, ...] = ()
+    distiller: str
+    distiller_revision: int | str
+    constants: dict[str, Any]
+    """Every constant of the distiller's Config, in its canonical form."""
+    recipe: Recipe
+    engine_revision: int = ENGINE_REVISION
+
+    @property
+    def key(self) -> str:
+        return key_of(self)
+
+    def run(self, seed: int) -> RunKey:
+        return RunKey(setting_key=self.key, seed=seed)
+
+
+class Execution(Frozen):
+    """How a job computes; moves at most the last bits of a result."""
+
+    device: str = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+    layout: Literal["channels_last", "contiguous"] = "channels_last"
+
+
+class Numerics(Frozen):
+    """What only moves the last bits: its hash is the `numerics_key`."""
+
+    device_kind: str
+    threads: int
+    layout: str
+    compile_mode: str = "eager"
+    torch: str
+    torch_cuda: str | None
+    numpy: str
+
+
+@dataclass(frozen=True)
+class WantedRun:
+    """One run that a study asks for, and under which name its tables show it."""
+
+    setting: Setting
+    seed: int
+    purpose: Purpose
+    label: str
+    pair: str
+    """As shown: `resnet20 -> resnet8`."""
+    student: str
+    teacher: str | None
+    """As shown; a pair's teacher is named also where the distiller does not need it."""
+    teacher_run: RunKey | None = None
+    """The run whose student is this pair's teacher, for the head of a table; None for imported teachers."""
+    row: int = 0
+    """The entry's place in the study file."""
+    group: str | None = None
+    axes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """The values of the entry's `each` axes: {"temperature": 4.0}."""
+    against: str | None = None
+    ours: bool = False
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Where each constant came from: {"kd.temperature": "preset hinton2015", "recipe.lr": "recipe digits-quick"}."""
+
+    @property
+    def key(self) -> RunKey:
+        return self.setting.run(self.seed)
+
+    @property
+    def run_id(self) -> str:
+        return self.key.run_id
+
+    @property
+    def needs(self) -> tuple[RunKey, ...]:
+        """The runs that must be complete before this one can start."""
+        return tuple(teacher.run for teacher in self.setting.teachers if teacher.run is not None)
+
+
+class TableSpec(Frozen):
+    """One table of a report, as `tables:` in a study file asks for it."""
+
+    rows: str = "distiller"
+    columns: str = "pair"
+    metric: str = "test_top1"
+    select: Select = "last"
+    baseline: str | None = None
+    title: str | None = None
+
+
+class FigureSpec(Frozen):
+    """One figure of a report, as `figures:` in a study file asks for it."""
+
+    x: str
+    y: str
+    lines: str | None = None
+    title: str | None = None

@@ -1,0 +1,274 @@
+"""The seams that carry tensors. Axes: B batch, K classes, C H W image, D pooled features.
+
+Student first, teacher second, everywhere. Layers have names (`stem`, `stage1..N`, `pooled`, and `stageN.preact` for a
+stage's output before its last ReLU), never list positions.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kdharness.core.keys import Frozen
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says about a batch of images."""
+
+    logits: Tensor
+    """(B, K)"""
+    pooled: Tensor
+    """(B, D), before the classifier."""
+    stages: Mapping[str, Tensor] = field(default_factory=dict)
+    """By layer name, (B, C, H, W)."""
+    second: "Outputs | None" = None
+    """The outputs for the second view of the same images."""
+
+    def detach(self) -> "Outputs":
+        """The same values, cut from the graph."""
+        return Outputs(
+            self.logits.detach(),
+            self.pooled.detach(),
+            {name: value.detach() for name, value in self.stages.items()},
+            self.second.detach() if self.second is not None else None,
+        )
+
+    def only(self, stages: Sequence[str]) -> "Outputs":
+        """Without the stages that nobody declared a need for. Raises KeyError for a stage the network lacks."""
+        second = self.second.only(stages) if self.second is not None else None
+        return replace(self, stages={name: self.stages[name] for name in stages}, second=second)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss may know of the step besides the networks' outputs."""
+
+    images: Tensor
+    """(B, C, H, W), normalised and augmented."""
+    labels: Tensor
+    """(B,) int64"""
+    index: Tensor
+    """(B,) int64: position in the full official train split, whatever part of it is trained on."""
+    epoch: Tensor
+    """0-d int64, from 1."""
+    step: Tensor
+    """0-d int64: steps of the main training before this one, from 0."""
+    generator: torch.Generator
+    """The step's own generator, seeded from (seed, epoch, step)."""
+    second_view: Tensor | None = None
+    """(B, C, H, W): the images of the second, strong view."""
+    active: frozenset[str] = frozenset()
+    """The loss terms whose weight is not 0 in this epoch."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a distiller asks of the engine; what it does not name it is not given."""
+
+    teacher: Literal["none", "architecture", "weights"] = "weights"
+    teacher_mode: Literal["eval", "train"] = "eval"
+    """`train` runs the teacher on batch statistics, on the run's own copy of it."""
+    stages: tuple[str, ...] = ()
+    """Layers of the student (`stage2`, `stage3.preact`) that `losses` reads."""
+    teacher_stages: tuple[str, ...] = ()
+    tails: bool = False
+    """Calls `forward_from` of the views it was built with."""
+    views: Literal[1, 2] = 1
+    train_labels: bool = False
+    """`build` reads `context.train_labels`."""
+    peer: bool = False
+    """A second student of the teacher's architecture learns beside the first; `losses` is called with the roles
+    exchanged for it, the other side detached."""
+    random: bool = False
+    """Draws from `batch.generator`."""
+
+
+class NetworkView(Protocol):
+    """What a distiller may know and use of a network."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Per layer name (also `pooled` and `logits`) the shape of one image's output, without the batch."""
+        ...
+
+    @property
+    def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
+        """Per stage the batch norm in front of its last ReLU, for OFD's margins; stages without one are absent."""
+        ...
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The layer from pooled features to logits."""
+        ...
+
+    @property
+    def layers(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Per layer name the modules that make it, and `classifier`: what a phase names as trainable."""
+        ...
+
+    def forward_from(self, stage: str, features: Tensor, *, update_statistics: bool = False) -> Outputs:
+        """Continue with the tensor that the network itself passes on after `stage`; later stages, pooled and logits.
+
+        Gradients flow through. Batch norms in train mode use the batch but leave their running statistics alone
+        unless `update_statistics`. Raises KeyError for a layer the network lacks.
+        """
+        ...
+
+
+class Model(nn.Module, ABC):
+    """A network of the zoo: fulfils NetworkView and returns all its named outputs.
+
+    `state_dict` keys are those of the released checkpoints. `shapes` are at the image size it was built for.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    batch_norms: Mapping[str, nn.BatchNorm2d]
+    classifier: nn.Linear
+    layers: Mapping[str, Sequence[nn.Module]]
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Outputs:
+        """(B, C, H, W) -> Outputs with every stage and `.preact` that the network has."""
+
+    @abstractmethod
+    def forward_from(self, stage: str, features: Tensor, *, update_statistics: bool = False) -> Outputs:
+        """See NetworkView.forward_from."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """How the zoo makes a network: `build(num_classes, image_shape)` with image_shape (C, H, W)."""
+
+    name: str
+    family: str
+    build: Callable[[int, tuple[int, int, int]], Model]
+    revision: int = 1
+    printed: str = ""
+    """As papers print it: ResNet32×4, WRN-40-2."""
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What `build` may know besides the two networks."""
+
+    num_classes: int
+    train_size: int
+    """Images in the full official train split: the length of a memory bank indexed by `batch.index`."""
+    image_shape: tuple[int, int, int]
+    train_labels: Tensor | None = None
+    """(train_size,) int64, only where `needs.train_labels`; -1 for images that this run does not train on."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of training before the main epochs, with its own loss (AB, FSP, FT)."""
+
+    name: str
+    epochs: int
+    trainable: Sequence[nn.Module]
+    lr: float
+    losses: Callable[[Outputs, Outputs, Batch], Mapping[str, Tensor]]
+    """As `Distiller.losses`, already weighted."""
+    batch_norm: Literal["train", "eval"] = "train"
+    """Mode of the student's batch norms."""
+
+
+class DistillerConfig(Frozen):
+    """Base of every distiller's `Config`: its constants with their defaults, frozen, unknown keys refused."""
+
+
+class Distiller(ABC):
+    """One method of knowledge distillation: the mathematics, and the adapters it owns.
+
+    One instance serves one run. It touches neither optimizer nor loop, device, files or global random state.
+    Members without an abstract mark are optional; their default does nothing.
+    """
+
+    Config: ClassVar[type[DistillerConfig]]
+    paper: ClassVar[str]
+    """Authors, venue and year, and the commit of the code it equals."""
+    revision: ClassVar[int]
+    """Bumped by any change that moves a number."""
+    preset: ClassVar[str | None] = None
+    """The preset whose constants it uses where the study names none; None for the defaults of its Config."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @property
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What this configuration asks of the engine."""
+
+    def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
+        """Make and keep the adapters; return them as one module (empty by default).
+
+        Every tensor that must survive a resume is a parameter or a buffer of it. Parameters that require grad are
+        trained with the student. Where `needs.teacher` is "none", `teacher` is the student's own view.
+        Raises IncompatiblePair with the layer and both shapes.
+        """
+        return nn.Module()
+
+    @abstractmethod
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """Term name -> scalar, unweighted. Where `needs.teacher` is "none", `teacher` is the student's, detached."""
+
+    @abstractmethod
+    def weights(self, epoch: int) -> Mapping[str, float]:
+        """Term name -> its weight in `epoch` (from 1), warm-up included."""
+
+    def phases(self) -> Sequence[Phase]:
+        """What to train before the main epochs. Called after `build`."""
+        return ()
+
+    def predict(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """(B, K): the logits by which the trained student is judged; its own by default (SimKD, CAT-KD differ)."""
+        return student.logits
+
+    def after_step(self, student: Outputs, teacher: Outputs, batch: Batch) -> None:
+        """Called without gradient after each optimizer step, with that step's outputs: memory banks."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a dataset, resident."""
+
+    images: Tensor
+    """(N, C, H, W) uint8"""
+    labels: Tensor
+    """(N,) int64"""
+    index: Tensor
+    """(N,) int64: position in the full official split it was taken from."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per channel: (pixel / 255 - mean) / std."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Dataset(Protocol):
+    """Images of K classes with an official train and test split."""
+
+    name: str
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    normalization: Normalization
+    fingerprint: str
+    """A constant of the code for official sets: known without opening the data."""
+    train_size: int
+    test_size: int
+
+    def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
+        """One part. With `validation` above 0, train is cut into train and val: stratified, a constant of the set.
+
+        Raises SealedSplit for "test" with `validation` above 0 (who sees validation images never sees test images)
+        and BadInput for "val" without.
+        """
+        ...
