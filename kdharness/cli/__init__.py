@@ -1,0 +1,1 @@
+"""The command line: parse, call, print; no logic. Heavy rooms are imported inside the commands."""

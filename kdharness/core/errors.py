@@ -21,6 +21,8 @@ class KdHarnessError(Exception):
     """Base of all errors that are shown as a paragraph instead of a traceback."""
 
     exit_code = ExitCode.INTERNAL
+    is_list = False
+    """Whether the text is a list of places, to be printed without a leading word."""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(what)
@@ -51,6 +53,8 @@ class Problem:
 
 class StudyError(BadInput):
     """All the problems of one study file at once, one line each as `file:line:column: message`."""
+
+    is_list = True
 
     def __init__(self, path: str, problems: list[Problem]) -> None:
         self.path = path

@@ -1,0 +1,61 @@
+"""The `kdharness` command: its subcommands, and how an error becomes a paragraph and an exit code."""
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import Annotated
+
+import typer
+
+from kdharness import __version__
+from kdharness.cli import inspect, jobs, serve, studies, tables
+from kdharness.core.errors import ExitCode, KdHarnessError
+
+app = typer.Typer(
+    name="kdharness",
+    help="Benchmarks of knowledge distillation: one study.yaml in, a paper-style table out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (studies, tables, inspect, serve, jobs):
+    commands.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options of every command stand before its name: `kdharness --debug run study.yaml`."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    if debug:
+        os.environ["KDHARNESS_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command; end the process with design's exit codes and without a traceback unless `--debug`."""
+    try:
+        app()
+    except KdHarnessError as error:
+        if os.environ.get("KDHARNESS_DEBUG"):
+            traceback.print_exc()
+        typer.echo(str(error) if error.is_list else f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to go on", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (head) has seen enough; Python would complain again while it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.DONE)
+    except Exception as error:  # noqa: BLE001  the last line of defence: a bug becomes a file and one line
+        if os.environ.get("KDHARNESS_DEBUG"):
+            raise
+        with tempfile.NamedTemporaryFile("w", prefix="kdharness-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        typer.echo(f"internal error: {type(error).__name__}: {error}\nThe traceback is in {file.name}", err=True)
+        sys.exit(ExitCode.INTERNAL)

@@ -1,0 +1,20 @@
+"""The arguments and options that several commands share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Where results are kept. [default: $KDHARNESS_HOME or ./kdharness-home]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name, as in its file.")]
+
+
+def echo_json(value: Any) -> None:
+    """One line of JSON on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
