@@ -1,4 +1,4 @@
-# make env | quickstart | test | lint | bundle. Nothing is done twice: .venv/.ready is the stamp of a finished set-up.
+# make env | quickstart | test | lint | bundle. Nothing is done twice: .venv/.ready stamps a finished set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -22,3 +22,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
+
+bundle: env
+	$(BIN)/python .ci/bundle.py
