@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from kdharness.core.errors import UnknownName
+from kdharness.core.plugins import import_plugins
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.room)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.room}.{module.name}")
+        import_plugins()
         for point in entry_points(group=f"kdharness.{self.kind}"):
             try:
                 self.add(point.name)(point.load())

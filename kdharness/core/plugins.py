@@ -1,0 +1,69 @@
+"""Modules of the user's own that register distillers, models or datasets.
+
+They are named by `--plugin MODULE` or by `plugins = [...]` under `[tool.kdharness]` in the pyproject.toml of the
+directory where the command runs; a study file never imports code.
+"""
+
+import ast
+import hashlib
+import importlib
+import inspect
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdharness.core.errors import BadInput
+
+_modules: list[str] = []
+
+
+def use_plugins(modules: Iterable[str]) -> None:
+    """Name the modules; they are imported when a name is first looked up, not before."""
+    _modules.extend(name for name in modules if name not in _modules)
+
+
+def plugins() -> tuple[str, ...]:
+    """The modules in use, in the order they were named."""
+    return tuple(_modules)
+
+
+def configured_plugins(directory: Path) -> list[str]:
+    """What `[tool.kdharness] plugins` of the directory's pyproject.toml names. Raises BadInput."""
+    path = directory / "pyproject.toml"
+    try:
+        settings = tomllib.loads(path.read_text()).get("tool", {}).get("kdharness", {})
+    except FileNotFoundError:
+        return []
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"not a TOML file: {error}", where=str(path)) from error
+    names = settings.get("plugins", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadInput(f"plugins = {names!r} is not a list of module names", where=f"{path}: [tool.kdharness]")
+    return names
+
+
+def import_plugins() -> None:
+    """Import the modules in use, from the current directory too. Raises BadInput naming the one that fails."""
+    directory = str(Path.cwd())
+    if _modules and directory not in sys.path:
+        sys.path.insert(0, directory)
+    for name in _modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise BadInput(
+                f"plug-in {name!r} cannot be imported: {type(error).__name__}: {error}",
+                remedy="mend the module, or take it out of --plugin or of [tool.kdharness] in pyproject.toml",
+            ) from error
+
+
+def revision_of(item: type, declared: int) -> int | str:
+    """The declared revision of one of our own classes; for a plug-in's, the hash of its module's syntax tree.
+
+    So that an edited plug-in never shares a cell with its former self, while comments and layout are free.
+    """
+    if item.__module__.partition(".")[0] == "kdharness":
+        return declared
+    source = inspect.getsource(sys.modules[item.__module__])
+    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
