@@ -264,6 +264,10 @@ class Dataset(Protocol):
     """A constant of the code for official sets: known without opening the data."""
     train_size: int
     test_size: int
+    recipe: str
+    """The recipe of a study that names none."""
+    teacher_recipe: str
+    """The recipe of every teacher trained on it."""
 
     def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
         """One part. With `validation` above 0, train is cut into train and val: stratified, a constant of the set.

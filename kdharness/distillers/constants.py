@@ -1,0 +1,21 @@
+"""The kinds of constants that methods share: their ranges and what they mean, written once."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Temperature = Annotated[float, Field(gt=0, le=1000)]
+
+CrossEntropyWeight = Annotated[Weight, Field(description="Weight of the cross-entropy of the raw student logits.")]
+Warmup = Annotated[
+    int, Field(ge=0, le=10_000, description="Epochs over which the distillation terms grow linearly to their weight.")
+]
+Standardize = Annotated[
+    Literal["none", "zscore"],
+    Field(description="`zscore` standardizes every row of both logits before the temperature (Sun et al. 2024)."),
+]
+StdKind = Annotated[
+    Literal["sample", "population"],
+    Field(description="Which standard deviation zscore divides by: the code's (sample) or the paper's (population)."),
+]

@@ -1,0 +1,10 @@
+"""The zoo by name."""
+
+from typing import TYPE_CHECKING
+
+from kdharness.core.registry import Registry
+
+if TYPE_CHECKING:  # the name list must not cost an import of torch
+    from kdharness.core.types import ModelEntry
+
+MODELS: "Registry[ModelEntry]" = Registry("model", "kdharness.models")
