@@ -85,3 +85,7 @@ class LeaseLost(KdHarnessError):
     """Another attempt owns the run now: stop and write nothing more."""
 
     exit_code = ExitCode.LEASE_LOST
+
+    def __init__(self, what: str, *, run_ids: tuple[str, ...] = (), where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.run_ids = run_ids

@@ -1,0 +1,285 @@
+"""What the store takes and gives: plain records without a connection behind them. Times are aware, in UTC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from kdharness.core.records import Purpose, Setting, State
+from kdharness.results.owner import Owner
+
+What = Literal["asked", "study", "state", "epoch"]
+"""Why a (study, run) has to be mirrored again: it is newly asked for or relabelled, the study's text changed, the
+run's state changed, an epoch was committed."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write for one run, until another claim raises the run's fence."""
+
+    run_id: str
+    fence: int
+    attempt: int
+    """Which counted attempt this is, from 1; attempts released by a signal are not counted."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A durable file from which a run can go on. It is current because this record is committed."""
+
+    path: str
+    """Relative to the home directory."""
+    sha256: str
+    epoch: int
+    step: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StudyChange:
+    """What saving a study found: every asked run is either new, reused or waiting."""
+
+    new: int
+    """Runs that the database did not know."""
+    reused: int
+    """Runs that are already complete, whichever study trained them."""
+    waiting: int
+    """Runs that were known but are not complete (waiting, running, failed, ...)."""
+    dropped: int
+    """Runs that this study asked for before and no longer does; their results stay."""
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A study as it stands now."""
+
+    name: str
+    path: str
+    text: str
+    spec: Mapping[str, Any]
+    texts: int
+    """How many versions of the file were kept, this one included."""
+    created: datetime
+    changed: datetime
+    states: Mapping[State, int]
+    """How many of its runs are in which state; states without a run are absent."""
+
+
+@dataclass(frozen=True)
+class StudyText:
+    """One version of a study file."""
+
+    number: int
+    """From 1, the oldest."""
+    text: str
+    path: str
+    saved: datetime
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """What a planner has to know of a run."""
+
+    run_id: str
+    state: State
+    seed: int
+    row: int
+    purpose: Purpose
+    needs: tuple[str, ...] = ()
+    """The runs that must be complete before."""
+    owner: Owner | None = None
+    slot: str | None = None
+    attempts: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    lease_expired: bool = False
+    label: str = ""
+    pair: str = ""
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One execution of a run."""
+
+    number: int
+    """From 1, released ones included; the fence under which it wrote."""
+    counted: bool
+    outcome: str | None
+    """None while it runs, else complete, failed, diverged, pruned, cancelled, released or lost."""
+    reason: str | None
+    message: str | None
+    owner: Owner
+    slot: str
+    device: str | None
+    commit: str | None
+    versions: Mapping[str, str]
+    numerics_key: str | None
+    numerics: Mapping[str, Any]
+    claimed: datetime
+    started: datetime | None
+    finished: datetime | None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """Everything that is known of one run."""
+
+    run_id: str
+    setting: Setting
+    setting_key: str
+    seed: int
+    state: State
+    reason: str | None
+    message: str | None
+    epoch: int
+    step: int
+    epochs: int
+    attempts: int
+    history: tuple[AttemptRow, ...]
+    owner: Owner | None
+    slot: str | None
+    lease_expired: bool
+    needs: tuple[str, ...]
+    metrics: Mapping[str, float]
+    numerics_key: str | None
+    numerics_keys: tuple[str, ...]
+    """More than one: attempts with different numerics made this run (it counts as mixed)."""
+    weights_sha256: str | None
+    teacher_sha256: str | None
+    device: str | None
+    started: datetime | None
+    finished: datetime | None
+    rows: tuple["ResultRow", ...]
+    """Where studies show it."""
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One run where one study shows it: under one label, for one pair."""
+
+    study: str
+    run_id: str
+    setting_key: str
+    settings: Mapping[str, Any]
+    """The canonical form of the setting."""
+    seed: int
+    state: State
+    purpose: Purpose
+    dataset: str
+    student: str
+    teacher: str | None
+    teacher_run_id: str | None
+    pair: str
+    label: str
+    group: str | None
+    row: int
+    axes: Mapping[str, str | int | float | bool]
+    against: str | None
+    ours: bool
+    provenance: Mapping[str, str]
+    distiller: str
+    epochs: int
+    attempts: int
+    numerics_key: str | None
+    mixed_numerics: bool
+    weights_sha256: str | None
+    teacher_sha256: str | None
+    device: str | None
+    started: datetime | None
+    finished: datetime | None
+    reason: str | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EpochMetric:
+    """One value of one epoch."""
+
+    name: str
+    epoch: int
+    value: float
+    at_ms: int
+    """When the epoch was committed, ms of Unix time."""
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """A run that was taken from an owner who died or fell silent."""
+
+    run_id: str
+    state: State
+    """waiting, or failed after too many attempts without progress."""
+    attempts: int
+    cause: Literal["dead", "expired"]
+    owner: Owner
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    """A (study, run) whose mirror is behind. Nothing but the fact: what to say is in its `mirror_view`."""
+
+    id: int
+    study_run_id: int
+    study: str
+    run_id: str
+    what: What
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class MirrorView:
+    """Everything a tracker says about one run of one study. Sealed values are not in it: the store has none."""
+
+    study_run_id: int
+    study: str
+    study_text: str
+    study_path: str
+    run_id: str
+    label: str
+    pair: str
+    purpose: Purpose
+    state: State
+    seed: int
+    epochs: int
+    params: Mapping[str, str | int | float | bool | None]
+    """Flat: {"kd.temperature": 4.0, "recipe.lr": 0.05, "dataset": "digits"}."""
+    tags: Mapping[str, str]
+    """`kdharness.run_id`, `.setting_key`, `.numerics_key`, `.commit`, `.host`, `.device`, ..."""
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, str]
+    epoch_metrics: tuple[EpochMetric, ...]
+    """By epoch; when the run is complete the once sealed ones are among them, also of epochs already logged."""
+    metrics: Mapping[str, float]
+    started_ms: int | None
+    finished_ms: int | None
+    reused_from: str | None
+    """The study that trained it, where it is another one."""
+    external_id: str | None
+    logged_epoch: int
+    finished: bool
+    """The tracker has already been told the end."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One point of a search."""
+
+    label: str
+    number: int
+    generation: int
+    params: Mapping[str, Any]
+    run_id: str
+    state: State = "waiting"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """One line of the ledger: how many settings had their test score revealed."""
+
+    dataset: str
+    pair: str
+    distiller: str
+    settings: int

@@ -1,0 +1,240 @@
+"""The results database as verbs: the truth about what was asked, what is running and what came out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kdharness.core.home import Home
+from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
+from kdharness.results.owner import Owner
+from kdharness.results.records import (
+    AttemptRow,
+    Checkpoint,
+    Draw,
+    EpochMetric,
+    Lease,
+    MirrorView,
+    OutboxRow,
+    QueueRow,
+    Reaped,
+    ResultRow,
+    Revealed,
+    RunRow,
+    StudyChange,
+    StudyRow,
+    StudyText,
+)
+
+__all__ = [
+    "AttemptRow",
+    "Checkpoint",
+    "Draw",
+    "EpochMetric",
+    "Lease",
+    "MirrorView",
+    "OutboxRow",
+    "Owner",
+    "QueueRow",
+    "Reaped",
+    "ResultRow",
+    "Revealed",
+    "RunRow",
+    "Store",
+    "StudyChange",
+    "StudyRow",
+    "StudyText",
+]
+
+
+class Store:
+    """The one door to `results.db`. Safe to share between threads; open it after a fork, never across one."""
+
+    def __init__(self, home: Home, *, create: bool = False) -> None:
+        """Open the database of `home`; `create` makes or upgrades it (a backup is kept).
+
+        Raises BadInput where there is none, EnvironmentRefused for one that is newer, older (without `create`),
+        damaged, or on a network file system.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        raise NotImplementedError
+
+    # What studies ask for
+
+    def save_study(
+        self, name: str, text: str, wanted: Sequence[WantedRun], *, path: str, spec: Mapping[str, Any]
+    ) -> StudyChange:
+        """Make the study ask for exactly `wanted`; earlier texts and all results are kept. All or nothing.
+
+        Runs that `extend_study` added stay as long as the text does not change.
+        """
+        raise NotImplementedError
+
+    def extend_study(self, name: str, wanted: Sequence[WantedRun]) -> StudyChange:
+        """Make the study ask for `wanted` too. Raises BadInput for an unknown study."""
+        raise NotImplementedError
+
+    def study(self, name: str) -> StudyRow:
+        """Raises BadInput for an unknown study, with a suggestion."""
+        raise NotImplementedError
+
+    def studies(self) -> list[StudyRow]:
+        """All studies by name."""
+        raise NotImplementedError
+
+    def texts(self, name: str) -> list[StudyText]:
+        """Every version of the study's file, oldest first."""
+        raise NotImplementedError
+
+    def save_draw(
+        self, study: str, label: str, number: int, generation: int, params: Mapping[str, Any], run_id: str
+    ) -> None:
+        """Keep one point of a search; saving the same point again changes nothing."""
+        raise NotImplementedError
+
+    def draws(self, study: str, label: str) -> list[Draw]:
+        """The search's points in number order, with their runs' states and final metrics."""
+        raise NotImplementedError
+
+    # Who works on what
+
+    def queue(self, study: str | None = None) -> list[QueueRow]:
+        """The runs that the study (or any study) asks for: teachers, then breadth first by seed, then by row."""
+        raise NotImplementedError
+
+    def claim(
+        self, run_ids: Sequence[str], owner: Owner, *, slot: str, lease_seconds: float = 60
+    ) -> list[Lease] | None:
+        """Leases for all of `run_ids` in their order, or None and no change if one is not waiting or not ready."""
+        raise NotImplementedError
+
+    def heartbeat(self, leases: Sequence[Lease], lease_seconds: float = 60) -> None:
+        """Renew the leases from now. Raises LeaseLost naming the lost ones in `run_ids`; the others are renewed."""
+        raise NotImplementedError
+
+    def start(
+        self, lease: Lease, *, numerics: Numerics, device: str, commit: str | None, versions: Mapping[str, str]
+    ) -> None:
+        """Record with what the attempt computes. Raises LeaseLost."""
+        raise NotImplementedError
+
+    def commit_epoch(
+        self, lease: Lease, epoch: int, step: int, metrics: Mapping[str, float], checkpoint: Checkpoint | None
+    ) -> list[Checkpoint]:
+        """Commit a point of progress; the superseded checkpoints (all but the two newest), whose files may go.
+
+        `epoch` is the last finished one; `metrics` are its own, or empty in the middle of the next. Raises
+        LeaseLost; SealedSplit for a test metric.
+        """
+        raise NotImplementedError
+
+    def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """At most two, newest first; none for a complete run."""
+        raise NotImplementedError
+
+    def complete(
+        self,
+        lease: Lease,
+        metrics: Mapping[str, float],
+        sealed: Mapping[str, Sequence[tuple[int, float]]],
+        weights_sha256: str,
+        teacher_sha256: str | None,
+        predictions: bytes | None,
+    ) -> None:
+        """Finish the run in one transaction, in which its sealed values become visible; its checkpoints may go.
+
+        `sealed` is name -> [(epoch, value), ...]. Raises LeaseLost, also when it was completed before.
+        """
+        raise NotImplementedError
+
+    def end(self, lease: Lease, state: State, *, reason: str, message: str) -> None:
+        """End the run as failed, diverged, pruned or cancelled. Raises LeaseLost."""
+        raise NotImplementedError
+
+    def release(self, lease: Lease, *, reason: str) -> None:
+        """Give the run back to the queue; the attempt does not count. Raises LeaseLost."""
+        raise NotImplementedError
+
+    def reap(self, is_alive: Callable[[Owner], bool], max_attempts: int = 3) -> list[Reaped]:
+        """Take running runs from owners that are dead or whose lease has ended: back to waiting, the attempt counts.
+
+        After `max_attempts` attempts in a row that committed no checkpoint the run is failed.
+        """
+        raise NotImplementedError
+
+    def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int:
+        """How many runs wait again: the named ones that ended without a result, or all failed and cancelled ones."""
+        raise NotImplementedError
+
+    def cancel(self, study: str, run_ids: Sequence[str] | None = None) -> int:
+        """How many runs were cancelled: the study's (or the named ones of them) that were waiting or running."""
+        raise NotImplementedError
+
+    # What came out
+
+    def setting(self, run_id: str) -> tuple[Setting, int]:
+        """The run's setting and seed. Raises BadInput for an unknown run."""
+        raise NotImplementedError
+
+    def run(self, run_id: str) -> RunRow:
+        """Raises BadInput for an unknown run."""
+        raise NotImplementedError
+
+    def weights_of(self, key: RunKey) -> str | None:
+        """SHA-256 of the finished run's student; None as long as it is not complete."""
+        raise NotImplementedError
+
+    def predictions(self, run_id: str) -> bytes | None:
+        """What `complete` was given."""
+        raise NotImplementedError
+
+    def epoch_metrics(self, run_id: str) -> list[EpochMetric]:
+        """By epoch and name."""
+        raise NotImplementedError
+
+    def rows(self, study: str) -> list[ResultRow]:
+        """One per run, label and pair, in the order of the study file."""
+        raise NotImplementedError
+
+    def export(self, study: str) -> Iterator[dict[str, Any]]:
+        """The rows as JSON objects; non-finite metrics as "nan", "inf", "-inf", times as ISO 8601."""
+        raise NotImplementedError
+
+    def ledger(self) -> list[Revealed]:
+        """How many settings had a test score revealed, per dataset, pair and distiller."""
+        raise NotImplementedError
+
+    def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a SELECT, on a connection that can only read. Raises BadInput for anything else."""
+        raise NotImplementedError
+
+    # What is told to others
+
+    def outbox(self, limit: int = 500) -> list[OutboxRow]:
+        """The oldest (study, run) pairs whose mirror is behind; at most one row each."""
+        raise NotImplementedError
+
+    def outbox_size(self) -> int:
+        """How many (study, run) pairs are behind."""
+        raise NotImplementedError
+
+    def outbox_done(self, ids: Sequence[int]) -> None:
+        """Strike these rows; a pair that changed after its row was read has a row with another id, which stays."""
+        raise NotImplementedError
+
+    def mirror_view(self, study_run_id: int) -> MirrorView | None:
+        """What to tell of this pair now; None if the study no longer asks for the run."""
+        raise NotImplementedError
+
+    def mirror_save(self, study_run_id: int, *, external_id: str, logged_epoch: int, finished: bool) -> None:
+        """Remember what the tracker knows of this pair."""
+        raise NotImplementedError
+
+    def take_mirror_lease(self, owner: Owner, lease_seconds: float = 60) -> bool:
+        """True if `owner` is the mirror now (also renews); False while another living one is."""
+        raise NotImplementedError
+
+    def release_mirror_lease(self, owner: Owner) -> None:
+        """Let the next mirror start at once; without effect for anyone else's lease."""
+        raise NotImplementedError
