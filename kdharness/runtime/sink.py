@@ -1,0 +1,186 @@
+"""What a job does with what training tells it: files first and durable, then the row that makes them count."""
+
+import errno
+import io
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+
+import numpy
+import torch
+from torch import Tensor
+
+from kdharness.core.errors import EnvironmentRefused, KdHarnessError, LeaseLost
+from kdharness.core.home import Home
+from kdharness.core.records import State
+from kdharness.results.records import Checkpoint, Lease
+from kdharness.results.store import Store
+from kdharness.runtime.leases import Heartbeat
+from kdharness.runtime.runlog import note
+from kdharness.runtime.signals import Stop
+from kdharness.training import checkpoint, weights
+from kdharness.training.cohort import Diverged, EpochEnd, Finished
+
+CHECKPOINT_SECONDS = 300.0
+"""At most this much work is lost by a kill within a long epoch."""
+
+
+class Ending(Enum):
+    """How a run's time in this job ended."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+class JobSink:
+    """Training's Sink. After a run's lease is lost nothing is written for it any more: every call raises LeaseLost."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        leases: Sequence[Lease],
+        heartbeat: Heartbeat,
+        stop: Stop,
+        *,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._leases = {lease.run_id: lease for lease in leases}
+        self._heartbeat = heartbeat
+        self._stop = stop
+        self._checkpoint_seconds = checkpoint_seconds
+        self._saved_at = dict.fromkeys(self._leases, time.monotonic())
+        self.endings: dict[str, Ending] = {}
+        self.teacher_sha256: dict[str, str | None] = {}
+        """Per run the hash of the teacher weights it is fed, set before training."""
+
+    def epoch_end(self, run_id: str, end: EpochEnd) -> None:
+        lease = self._lease(run_id)
+        folder = self._home.checkpoints(run_id, lease.fence)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{end.step:09d}.pt"
+        sha256 = checkpoint.write(path, end.state)
+        saved = Checkpoint(
+            path=str(path.relative_to(self._home.root)),
+            sha256=sha256,
+            epoch=end.epoch,
+            step=end.step,
+            bytes=path.stat().st_size,
+        )
+        with self._noticing_loss(run_id):
+            superseded = self._store.commit_epoch(lease, end.epoch, end.step, end.metrics, saved)
+        self._saved_at[run_id] = time.monotonic()
+        for old in superseded:
+            (self._home.root / old.path).unlink(missing_ok=True)
+
+    def finished(self, run_id: str, result: Finished) -> None:
+        lease = self._lease(run_id)
+        with self._noticing_loss(run_id):  # asked once more, so that a paused job does not replace its successor's file
+            self._store.heartbeat([lease])
+        path = self._home.weights(run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        weights.save_weights(path, result.weights)
+        with self._noticing_loss(run_id):
+            self._store.complete(
+                lease,
+                result.metrics,
+                result.sealed,
+                result.weights_sha256,
+                self.teacher_sha256[run_id],
+                None if result.predictions is None else pack_predictions(*result.predictions),
+            )
+        self._end(run_id, Ending.COMPLETE)
+        shutil.rmtree(self._home.checkpoints(run_id, lease.fence).parent, ignore_errors=True)
+        note(run_id, "complete")
+
+    def failed(self, run_id: str, error: Exception) -> None:
+        lease = self._lease(run_id)
+        state, reason = classify(error)
+        expected = isinstance(error, Diverged | KdHarnessError)
+        note(run_id, f"{state} ({reason}): {error}", error=None if expected else error)
+        with self._noticing_loss(run_id):
+            self._store.end(lease, state, reason=reason, message=describe(error))
+        self._end(run_id, Ending.FAILED)
+
+    def release(self, run_id: str, *, reason: str) -> None:
+        """Back to waiting: the next attempt goes on from the last checkpoint."""
+        lease = self._lease(run_id)
+        with self._noticing_loss(run_id):
+            self._store.release(lease, reason=reason)
+        self._end(run_id, Ending.RELEASED)
+        note(run_id, f"stopped ({reason}), resumable")
+
+    def stop_requested(self) -> bool:
+        return self._stop.requested or all(self._gone(run_id) for run_id in self._leases)
+
+    def checkpoint_due(self, run_id: str) -> bool:
+        return time.monotonic() - self._saved_at[run_id] >= self._checkpoint_seconds
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Runs of the job that have not ended in any way."""
+        return tuple(run_id for run_id in self._leases if not self._gone(run_id))
+
+    def _gone(self, run_id: str) -> bool:
+        if run_id not in self.endings and self._heartbeat.lost(run_id):
+            self.lose(run_id)
+        return run_id in self.endings
+
+    def _lease(self, run_id: str) -> Lease:
+        """The run's lease. Raises LeaseLost once it is known to be lost."""
+        if self._gone(run_id):
+            raise LeaseLost(f"run {run_id} has another owner now", where=run_id)
+        return self._leases[run_id]
+
+    @contextmanager
+    def _noticing_loss(self, run_id: str) -> Iterator[None]:
+        """A LeaseLost passes through and is remembered."""
+        try:
+            yield
+        except LeaseLost:
+            self.lose(run_id)
+            raise
+
+    def lose(self, run_id: str) -> None:
+        """Another attempt owns the run: nothing more is written for it."""
+        self._end(run_id, Ending.LOST)
+        note(run_id, "lease lost: another attempt owns the run, this one writes nothing more")
+
+    def _end(self, run_id: str, ending: Ending) -> None:
+        self.endings[run_id] = ending
+        self._heartbeat.forget(run_id)
+
+
+def classify(error: BaseException) -> tuple[State, str]:
+    """The state a run ends in by this error, and the reason its attempt is given."""
+    if isinstance(error, Diverged):
+        return "diverged", "nan"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "failed", "oom"
+    cause = error.__cause__ if isinstance(error, EnvironmentRefused) else error
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "failed", "disk full"
+    return "failed", "error"
+
+
+def describe(error: BaseException) -> str:
+    """One line on what went wrong, for `status` and the end of `run`; the traceback is in the run's log."""
+    text = " ".join(str(error).split())
+    if isinstance(error, Diverged | KdHarnessError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def pack_predictions(predicted: Tensor, confidence: Tensor) -> bytes:
+    """Per test image its predicted class and confidence as `.npz`: `predicted` uint16, `confidence` float16."""
+    buffer = io.BytesIO()
+    numpy.savez_compressed(
+        buffer, predicted=predicted.numpy().astype(numpy.uint16), confidence=confidence.numpy().astype(numpy.float16)
+    )
+    return buffer.getvalue()
