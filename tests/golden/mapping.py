@@ -1,0 +1,116 @@
+"""The manifests' vocabulary -> distillers and their constants. One table, for every runner of this folder.
+
+A manifest names a method (`dkd_ls`, `kd_ensemble`) and hyper-parameters in the words of the authors' code: short ones
+(`T`, `alpha`), mdistiller's (`DKD.ALPHA`) or an argparse script's (`kd_T`). Words without a meaning for the method
+(`cli`, `layers`, `_temperature`) are passed over: if one mattered, the numbers would differ.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Words = Mapping[str, tuple[str, Callable[[Any], Any]]]
+
+
+class NotInThisVersion(Exception):
+    """The method has no distiller yet; the message is the reason for the skip."""
+
+
+def _layer(index: Any) -> str:
+    """mdistiller's place in `feats`: 0 is the stem."""
+    return "stem" if int(index) == 0 else f"stage{int(index)}"
+
+
+def _standardize(flag: Any) -> str:
+    return "zscore" if flag in (True, 1, "True", "true") else "none"
+
+
+def _words(meanings: Mapping[str, tuple[Callable[[Any], Any], str]]) -> Words:
+    return {word: (field, convert) for field, (convert, words) in meanings.items() for word in words.split()}
+
+
+WORDS: Mapping[str, Words] = {
+    "none": {},
+    "kd": _words(
+        {
+            "ce_weight": (float, "ce_weight KD.LOSS.CE_WEIGHT gamma cls"),
+            "kd_weight": (float, "kd_weight KD.LOSS.KD_WEIGHT alpha div"),
+            "temperature": (float, "T tau temperature base_temp KD.TEMPERATURE kd_T"),
+            "standardize": (_standardize, "logit_stand EXPERIMENT.LOGIT_STAND"),
+        }
+    ),
+    "dkd": _words(
+        {
+            "ce_weight": (float, "ce_weight DKD.CE_WEIGHT gamma cls"),
+            "tckd_weight": (float, "alpha DKD.ALPHA dkd_alpha"),
+            "nckd_weight": (float, "beta DKD.BETA dkd_beta"),
+            "temperature": (float, "T tau temperature base_temp DKD.T kd_T"),
+            "warmup": (int, "warmup DKD.WARMUP"),
+            "standardize": (_standardize, "logit_stand EXPERIMENT.LOGIT_STAND"),
+        }
+    ),
+    "luminet": _words(
+        {
+            "ce_weight": (float, "ce_weight SOLVER.CE_WEIGHT LUMINET.CE_WEIGHT"),
+            "kd_weight": (lambda alpha: float(alpha) ** 2, "alpha SOLVER.ALPHA LUMINET.ALPHA"),
+            "temperature": (float, "T tau temperature SOLVER.T LUMINET.T"),
+            "warmup": (int, "warmup LUMINET.WARMUP"),
+        }
+    ),
+    "fitnet": _words(
+        {
+            "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
+            "hint_weight": (float, "feat_weight FITNET.LOSS.FEAT_WEIGHT"),
+            "layer": (_layer, "hint_layer FITNET.HINT_LAYER"),
+        }
+    ),
+}
+
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "vanilla": ("none", {}),
+    "none": ("none", {}),
+    "kd": ("kd", {}),
+    "kd_ls": ("kd", {"standardize": "zscore"}),
+    # softmax does not see a shift: without its mean a row is the row, over its deviation it is the z-score
+    "kd_ablate_none": ("kd", {}),
+    "kd_ablate_mean_only": ("kd", {}),
+    "kd_ablate_std_only": ("kd", {"standardize": "zscore"}),
+    "kd_ablate_both": ("kd", {"standardize": "zscore"}),
+    "dkd": ("dkd", {}),
+    "dkd_ls": ("dkd", {"standardize": "zscore"}),
+    "luminet": ("luminet", {}),
+    "fitnet": ("fitnet", {}),
+}
+
+TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
+    # section 3 of trajectory/README.md: an entry's `hyper` overrides it
+    "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "temperature": 4.0},
+    "kd_ls": {"ce_weight": 0.1, "kd_weight": 9.0, "temperature": 2.0},
+    "dkd": {"ce_weight": 1.0, "tckd_weight": 1.0, "nckd_weight": 8.0, "temperature": 4.0, "warmup": 4},
+    "dkd_ls": {"ce_weight": 1.0, "tckd_weight": 9.0, "nckd_weight": 18.0, "temperature": 2.0, "warmup": 4},
+    "luminet": {"ce_weight": 2.0, "kd_weight": 961.0, "temperature": 4.0, "warmup": 4},
+    "fitnet": {"ce_weight": 1.0, "hint_weight": 100.0, "layer": "stage2"},
+}
+
+
+def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = False) -> tuple[str, dict[str, Any]]:
+    """The registered distiller and its constants for a manifest's entry. Raises NotInThisVersion.
+
+    An `_ensemble` is the method itself on the mean of its teachers' raw logits, which the runner takes.
+    """
+    plain = method.removesuffix("_ensemble")
+    if plain not in METHODS:
+        raise NotInThisVersion(f"method {method!r} is not in this version")
+    name, fixed = METHODS[plain]
+    constants = dict(TRAJECTORY.get(plain, {})) if trajectory else {}
+    constants |= fixed
+    for word, value in hyper.items():
+        if word in WORDS[name]:
+            field, convert = WORDS[name][word]
+            constants[field] = convert(value)
+    return name, constants
+
+
+def component(term: str) -> str:
+    """The `loss_<component>` of a manifest that a term belongs to: `ce`, or `kd` for all that distils."""
+    return "ce" if re.fullmatch("ce", term) else "kd"
