@@ -1,0 +1,49 @@
+"""Models, pairs and metrics as papers print them. Pure text: knows no model, so that a report loads no torch."""
+
+import re
+
+_RULES = (
+    (re.compile(r"^wrn_(\d+)_(\d+)$"), r"WRN-\1-\2"),
+    (re.compile(r"^(?:pre)?resnet(\d+)x(\d+)$"), r"ResNet\1×\2"),
+    (re.compile(r"^resnet(\d+)(?:_cifar|_imagenet)?$"), r"ResNet\1"),
+    (re.compile(r"^vgg(\d+)$"), r"VGG\1"),
+    (re.compile(r"^mobilenet_?v(\d)(?:_(.+))?$"), r"MobileNet-V\1"),
+    (re.compile(r"^shuffle(?:net)?_?v(\d)$"), r"ShuffleNet-V\1"),
+)
+
+_LOWER_IS_BETTER = re.compile(r"loss|seconds|_mib|(^|_)(ece|mce|nll|brier|fpr95|error)(_|$)")
+_QUANTITIES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "cross-entropy"}
+_SPLITS = {"test": "Test", "val": "Validation", "train": "Train"}
+
+
+def model(name: str) -> str:
+    """`resnet32x4` -> `ResNet32×4`, `wrn_40_2` -> `WRN-40-2`; a name of another form stays."""
+    for pattern, form in _RULES:
+        if pattern.match(name):
+            return pattern.sub(form, name)
+    return name
+
+
+def pair(name: str) -> str:
+    """`resnet20 -> resnet8` -> `ResNet20 → ResNet8`; ensembles keep their `+`."""
+    sides = [" + ".join(model(part.strip()) for part in side.split("+")) for side in name.split("->")]
+    return " → ".join(sides)
+
+
+def is_percent(metric: str) -> bool:
+    """Whether the metric is an accuracy, stored and printed in percent."""
+    return re.search(r"_top\d", metric) is not None
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether the smaller value is the better one."""
+    return _LOWER_IS_BETTER.search(metric) is not None
+
+
+def metric(name: str) -> str:
+    """`test_top1_last` -> `Test top-1 accuracy (%)`."""
+    split, _, rest = name.partition("_")
+    what = re.sub(r"_(last|best)$", "", rest)
+    if split not in _SPLITS or not what:
+        return name
+    return f"{_SPLITS[split]} {_QUANTITIES.get(what, what.replace('_', ' '))}" + (" (%)" if is_percent(name) else "")

@@ -1,0 +1,175 @@
+"""Where a run stands in a table: its row, its column, its panel, and what it may be compared with."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kdharness.core.errors import BadInput
+from kdharness.core.records import TableSpec
+from kdharness.reporting import names
+from kdharness.reporting.runs import Run
+
+Order = tuple[Hashable, ...]
+
+SIDES = ("distiller", "pair")
+"""What `rows` and `columns` may name besides an entry's `each` axis."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A coordinate of a cell: what it is called and where it is sorted."""
+
+    name: str
+    printed: str
+    order: Any
+    """Sorts among the coordinates of its kind."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The coordinate that methods are compared along: one entry of the study with its unplaced axes."""
+
+    label: str
+    axes: tuple[tuple[str, Any], ...] = ()
+    variant: str = ""
+    """Tells settings apart that would otherwise share a cell."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell's coordinates."""
+
+    panel: Side
+    row: Side
+    column: Side
+    entry: Entry
+    rest: tuple[str, ...]
+    """All coordinates but the entry: cells with an equal rest are ranked and subtracted."""
+
+
+class Layout:
+    """Places the runs of one table as `spec` says.
+
+    An `each` axis that the table does not place makes extra rows of its entry; a recipe axis, and whichever of
+    distiller and pair is not placed, makes panels. Raises BadInput for a side that is neither a side nor an axis.
+    """
+
+    def __init__(self, spec: TableSpec, runs: Sequence[Run]) -> None:
+        self.spec = spec
+        self.several_datasets = len({run.dataset for run in runs}) > 1
+        axes = {axis for run in runs for axis in run.axes}
+        labelled = {f"{run.label}.{axis}": axis for run in runs for axis in run.axes}
+        for side, placed in (("rows", spec.rows), ("columns", spec.columns)):
+            if placed not in SIDES and placed not in axes and placed not in labelled:
+                known = ", ".join([*SIDES, *sorted(labelled)])
+                raise BadInput(f"a table cannot have {side}: {placed!r}", remedy=f"It can have: {known}.")
+        if spec.rows == spec.columns:
+            raise BadInput(f"a table cannot have {spec.rows!r} in its rows and in its columns")
+        self.placed = {labelled.get(side, side) for side in (spec.rows, spec.columns)} - set(SIDES)
+        studies = list(dict.fromkeys(run.study for run in runs))
+        self.entry_order: dict[str, tuple[int, int]] = {}
+        self.pair_order: dict[str, int] = {}
+        for run in runs:
+            here = (studies.index(run.study), run.row)
+            self.entry_order[run.label] = min(here, self.entry_order.get(run.label, here))
+            self.pair_order.setdefault(self._pair(run), len(self.pair_order))
+
+    def place(self, run: Run, variant: str = "") -> Place:
+        """The coordinates of `run`."""
+        free = {axis: value for axis, value in run.axes.items() if axis not in self.placed}
+        recipe = {axis: value for axis, value in free.items() if is_recipe_axis(axis)}
+        own = tuple((axis, value) for axis, value in free.items() if axis not in recipe)
+        entry = Entry(run.label, own, variant)
+        row, column = self._side(self.spec.rows, run, entry), self._side(self.spec.columns, run, entry)
+        panels = [Side(assign(axis, value), assign(axis, value), order_of(value)) for axis, value in recipe.items()]
+        rest = [side.name for side in panels]
+        for side, coordinate in ((self.spec.rows, row), (self.spec.columns, column)):
+            if side != "distiller":
+                rest.append(coordinate.name)
+        if "pair" not in (self.spec.rows, self.spec.columns):
+            panels.append(self._side("pair", run, entry))
+            rest.append(panels[-1].name)
+        if "distiller" not in (self.spec.rows, self.spec.columns):
+            panels.append(self._side("distiller", run, entry))
+        panel = Side(
+            ", ".join(side.name for side in panels),
+            ", ".join(side.printed for side in panels),
+            tuple(side.order for side in panels),
+        )
+        return Place(panel, row, column, entry, tuple(rest))
+
+    def _side(self, side: str, run: Run, entry: Entry) -> Side:
+        if side == "pair":
+            pair = self._pair(run)
+            prefix = f"{run.dataset}: " if self.several_datasets else ""
+            return Side(pair, prefix + names.pair(run.pair), self.pair_order[pair])
+        if side == "distiller":
+            order = (self.entry_order[run.label], run.label, tuple(order_of(value) for _, value in entry.axes))
+            name = entry_name(entry)
+            return Side(name, name + (" (ours)" if run.ours else ""), (*order, entry.variant))
+        for axis, value in run.axes.items():
+            if side in (axis, f"{run.label}.{axis}"):
+                return Side(assign(axis, value), assign(axis, value), order_of(value))
+        return Side("–", "–", order_of(None))
+
+    def _pair(self, run: Run) -> str:
+        return f"{run.dataset}: {run.pair}" if self.several_datasets else run.pair
+
+
+def is_recipe_axis(axis: str) -> bool:
+    """Whether an `each` axis varies the recipe instead of the method."""
+    return axis.startswith("recipe.")
+
+
+def entry_name(entry: Entry) -> str:
+    """`KD`, `KD (temperature=2)`, `KD (temperature=2) [kd_weight=0.5]`."""
+    axes = ", ".join(assign(axis, value) for axis, value in entry.axes)
+    return entry.label + (f" ({axes})" if axes else "") + (f" [{entry.variant}]" if entry.variant else "")
+
+
+def variants(buckets: Sequence[Sequence[Run]]) -> list[str]:
+    """What tells the settings of one cell apart, one text per bucket of runs of one setting and one teacher."""
+    facts = [_facts(bucket) for bucket in buckets]
+    keys = list(dict.fromkeys(key for fact in facts for key in fact))
+    differing = [key for key in keys if len({repr(fact.get(key)) for fact in facts}) > 1]
+    texts = [", ".join(assign(key, fact[key]) for key in differing if key in fact) for fact in facts]
+    if len(set(texts)) == len(texts) and all(texts):
+        return texts
+    return [
+        f"setting {bucket[0].setting_key[:12]}{', ' + text if text else ''}"
+        for bucket, text in zip(buckets, texts, strict=True)
+    ]
+
+
+def assign(name: str, value: Any) -> str:
+    """`temperature=2`: the shortest text of a value."""
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+
+
+def order_of(value: Any) -> tuple[int, float, str]:
+    """Sorts numbers by size, then texts, then nothing."""
+    if value is None:
+        return (2, 0.0, "")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
+
+
+def at_variant(place: Place, layout: Layout, run: Run, variant: str) -> Place:
+    """The same place in a row (or column) of its own for one of several settings."""
+    if not variant:
+        return place
+    if "distiller" in (layout.spec.rows, layout.spec.columns):
+        return layout.place(run, variant)
+    row = replace(place.row, name=f"{place.row.name} [{variant}]", printed=f"{place.row.printed} [{variant}]")
+    return replace(place, row=row, rest=(*place.rest, variant))
+
+
+def _facts(bucket: Sequence[Run]) -> Mapping[str, Any]:
+    run = bucket[0]
+    facts: dict[str, Any] = {"distiller": run.distiller, "student": run.student, "teacher": run.teacher}
+    facts |= dict(run.constants) | {f"recipe.{key}": value for key, value in run.recipe.items()}
+    weights = next((other.teacher_sha256 for other in bucket if other.teacher_sha256), None)
+    facts["teacher run"] = run.teacher_run_id
+    facts["teacher weights"] = weights[:12] if weights else None
+    return facts

@@ -1,0 +1,86 @@
+"""A table for a terminal: bold and underlined, one line a row where it fits, two where it does not."""
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from kdharness.reporting import text
+from kdharness.reporting.table import Cell, Table
+
+MARKS = {"best": "bold", "second": "underline", None: ""}
+
+
+def render(table: Table, width: int = 100) -> RenderableType:
+    """Title, grid, caption and notes, at most `width` cells wide where the names allow it."""
+    wide = _grid(table, stacked=False)
+    grid = wide if _width(table) <= width else _grid(table, stacked=True)
+    notes = [Text(note, style="dim") for note in text.notes(table)]
+    return Group(Text(table.title, style="bold"), grid, *notes)
+
+
+def _grid(table: Table, *, stacked: bool) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    grid.add_column(Text(text.corner(table)), no_wrap=not stacked)
+    for column in table.columns:
+        head = Text(column.printed)
+        if text.teacher(column):
+            head.append("\n" + text.teacher(column), style="dim")
+        grid.add_column(head, justify="right", no_wrap=not stacked)
+        if not stacked and table.has_delta:
+            grid.add_column(Text("Δ"), justify="right", no_wrap=True)
+        if not stacked and table.has_against:
+            grid.add_column(Text("vs"), justify="right", no_wrap=True)
+    for position, line in enumerate(text.lines(table)):
+        if line.row is None:
+            if position:
+                grid.add_section()
+            if line.text:
+                grid.add_row(Text(line.text, style="bold" if line.panel else "italic"))
+            continue
+        name = Text(line.text)
+        if text.teacher(table.rows[line.row]):
+            name.append("  " + text.teacher(table.rows[line.row]), style="dim")
+        row = [name]
+        for at in range(len(table.columns)):
+            cell = table.cells.get((line.row, at))
+            if stacked:
+                row.append(_stack(cell, table) if cell else Text(""))
+                continue
+            row.append(_value(cell, table) if cell else Text(""))
+            if table.has_delta:
+                row.append(Text(text.delta(cell.delta, table) if cell else ""))
+            if table.has_against:
+                row.append(Text(text.against(cell.against, table) if cell else "", style="dim"))
+        grid.add_row(*row)
+    return grid
+
+
+def _value(cell: Cell, table: Table) -> Text:
+    value = Text(text.mean(cell, table), style=MARKS[cell.mark])
+    spread = text.spread(cell, table)
+    whole = Text.assemble(value, f" {spread}" if spread else "", (f" ({text.count(cell)}", "dim"))
+    return whole.append("".join(cell.notes) + ")", style="dim")
+
+
+def _stack(cell: Cell, table: Table) -> Text:
+    """The value, and under it the differences."""
+    stack = _value(cell, table)
+    under = [f"Δ {text.delta(cell.delta, table)}"] if cell.delta else []
+    under += [text.against(cell.against, table)] if cell.against else []
+    return stack.append("\n" + ", ".join(under), style="dim") if under else stack
+
+
+def _width(table: Table) -> int:
+    """Cells that the one-line form takes."""
+    total = max((cell_len(head.printed) + cell_len(text.teacher(head)) for head in table.rows), default=0)
+    for index, column in enumerate(table.columns):
+        cells = [cell for (_, at), cell in table.cells.items() if at == index]
+        values = [cell_len(_value(cell, table).plain) for cell in cells]
+        total += 3 + max([cell_len(column.printed), cell_len(text.teacher(column)), *values])
+        total += 2 + max((len(text.delta(cell.delta, table)) for cell in cells), default=0) if table.has_delta else 0
+        total += (
+            2 + max((cell_len(text.against(c.against, table)) for c in cells), default=0) if table.has_against else 0
+        )
+    return total

@@ -1,0 +1,140 @@
+"""The rows of the tidy frame as plain records, and which of them and which number a table is about."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdharness.core.errors import BadInput
+from kdharness.core.records import Purpose, State, TableSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IDENTITY = (
+    "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
+    "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
+    "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
+    "epochs",
+)  # fmt: skip
+"""The frame's columns that are not metrics: one row per (study, run, label, pair)."""
+
+TEACHER_METRIC = "test_top1_last"
+"""What the head of a pair says of its teacher, whatever the cells show."""
+
+BEST_VAL_REASON = (
+    "best-val picks the epoch of the highest validation accuracy, and a table of test accuracies shows final runs: "
+    "they train on all of train and have no validation images"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the frame."""
+
+    study: str
+    run_id: str
+    setting_key: str
+    numerics_key: str | None
+    mixed_numerics: bool
+    seed: int
+    purpose: Purpose
+    state: State
+    dataset: str
+    student: str
+    teacher: str | None
+    pair: str
+    label: str
+    group: str | None
+    row: int
+    axes: Mapping[str, Any]
+    against: str | None
+    ours: bool
+    distiller: str
+    teacher_sha256: str | None
+    teacher_run_id: str | None
+    constants: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    value: float | None
+    """The table's metric; None until the run is complete."""
+
+
+def read(frame: "pd.DataFrame", metric: str) -> list[Run]:
+    """The frame's rows with the value of one metric, in the frame's order."""
+    columns = {name: _plain(frame, name) for name in IDENTITY}
+    values = _plain(frame, metric)
+    return [
+        Run(
+            study=str(item["study"]),
+            run_id=str(item["run_id"]),
+            setting_key=str(item["setting_key"]),
+            numerics_key=item["numerics_key"],
+            mixed_numerics=bool(item["mixed_numerics"]),
+            seed=int(item["seed"]),
+            purpose=item["purpose"],
+            state=item["state"],
+            dataset=str(item["dataset"]),
+            student=str(item["student"]),
+            teacher=item["teacher"],
+            pair=str(item["pair"]),
+            label=str(item["label"]),
+            group=item["group"],
+            row=int(item["row"]),
+            axes=item["axes"] or {},
+            against=item["against"],
+            ours=bool(item["ours"]),
+            distiller=str(item["distiller"]),
+            teacher_sha256=item["teacher_sha256"],
+            teacher_run_id=item["teacher_run_id"],
+            constants=item["constants"] or {},
+            recipe=item["recipe"] or {},
+            value=_finite(value) if item["state"] == "complete" else None,
+        )
+        for item, value in zip(
+            (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)), values, strict=True
+        )
+    ]
+
+
+def metric_of(spec: TableSpec, frame: "pd.DataFrame") -> tuple[str, Purpose]:
+    """The frame's column that `spec` shows, and the purpose of the runs it is about.
+
+    Raises BadInput for best-val over final runs, and for a metric that no finished run has.
+    """
+    purpose: Purpose = "search" if spec.metric.startswith("val_") else "final"
+    if spec.select == "best-val" and purpose == "final":
+        raise BadInput(
+            BEST_VAL_REASON,
+            where=f"metric {spec.metric}, select best-val",
+            remedy="Use select: last (the headline), select: best (marked as selected on test), or a val_* metric.",
+        )
+    known = [str(name) for name in frame.columns if name not in IDENTITY]
+    if spec.metric.endswith(("_last", "_best")) and spec.metric in known:
+        return spec.metric, purpose
+    column = f"{spec.metric}_{'last' if spec.select == 'last' else 'best'}"
+    if column in known:
+        return column, purpose
+    if spec.metric in known:
+        return spec.metric, purpose
+    same_purpose = bool(((frame["purpose"] == purpose) & (frame["state"] == "complete")).any())
+    if not same_purpose and spec.metric.partition("_")[0] in ("test", "val", "train"):
+        return column, purpose  # nothing is finished yet: a table without numbers is the right answer
+    names = sorted({name.removesuffix("_last").removesuffix("_best") for name in known})
+    near = difflib.get_close_matches(spec.metric, names, n=1)
+    raise BadInput(
+        f"no finished run has the metric {spec.metric!r} (select {spec.select})",
+        remedy=f"Did you mean {near[0]!r}?" if near else "Metrics here: " + (", ".join(names) or "none yet"),
+    )
+
+
+def _plain(frame: "pd.DataFrame", name: str) -> list[Any]:
+    """A column as Python objects, with None for every kind of missing value; all None if the frame lacks it."""
+    if name not in frame.columns:
+        return [None] * len(frame)
+    column = frame[name].astype(object)
+    return column.where(column.notna(), None).tolist()
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,128 @@
+"""What a table is once it is computed: heads, cells and the sentences that make it honest. Rendered elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kdharness.core.records import Select
+
+Mark = Literal["best", "second"]
+
+
+@dataclass(frozen=True)
+class TeacherHead:
+    """What the head of a pair says of its teacher."""
+
+    name: str
+    accuracy: float | None
+    """Mean test_top1_last of the teacher's runs in percent, None until one is finished."""
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a row or of a column."""
+
+    name: str
+    """Unique among the heads of its panel and side: `KD (temperature=2)`, `resnet20 -> resnet8`."""
+    printed: str
+    panel: str = ""
+    """The block it stands in: what the table neither places in rows nor in columns, e.g. `recipe.batch_size=32`."""
+    group: str | None = None
+    ours: bool = False
+    against: str | None = None
+    """The label of the row that it is compared with besides the baseline."""
+    teacher: TeacherHead | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A difference of means in the metric's unit (points for accuracies), signed: positive means larger."""
+
+    value: float
+    to: str
+    """The row that was subtracted."""
+    improves: bool | None
+    """Whether the difference is for the better; None when it is zero."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one setting; never more than one setting, one purpose or one teacher's weights."""
+
+    row: str
+    column: str
+    panel: str
+    setting_key: str
+    values: tuple[float, ...]
+    """Of the finished runs, in the order of `seeds`."""
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    wanted_runs: tuple[str, ...]
+    """Every run that the study asks for here, finished or not."""
+    mean: float | None
+    std: float | None
+    """Sample standard deviation, None below two runs."""
+    interval: tuple[float, float] | None
+    """Student's t, 95 %; None below two runs or without scipy."""
+    states: Mapping[str, int] = field(default_factory=dict)
+    """How many of the wanted runs are in which state."""
+    mark: Mark | None = None
+    delta: Delta | None = None
+    """To the table's baseline."""
+    against: Delta | None = None
+    """To the row that this one names."""
+    p_value: float | None = None
+    """Welch's two-sided test against the baseline's runs."""
+    notes: tuple[str, ...] = ()
+    """Marks of footnotes."""
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def wanted(self) -> int:
+        return len(self.wanted_runs)
+
+    @property
+    def complete(self) -> bool:
+        return self.n == self.wanted
+
+
+@dataclass(frozen=True)
+class Footnote:
+    mark: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, ready to be rendered."""
+
+    title: str
+    metric: str
+    select: Select
+    dataset: str
+    rows: tuple[Head, ...]
+    columns: tuple[Head, ...]
+    cells: Mapping[tuple[int, int], Cell]
+    """By (row, column) position; a position may be empty."""
+    baseline: str | None = None
+    """The row that `delta` is measured from."""
+    caption: tuple[str, ...] = ()
+    """Sentences: what is shown, over which seeds, by which protocol."""
+    footnotes: tuple[Footnote, ...] = ()
+    missing: str = ""
+    """What this installation could not compute."""
+    lower_is_better: bool = False
+    decimals: int = 2
+
+    @property
+    def has_delta(self) -> bool:
+        return any(cell.delta is not None for cell in self.cells.values())
+
+    @property
+    def has_against(self) -> bool:
+        """Whether some row is compared with another one than the baseline."""
+        return any(cell.against is not None and cell.against.to != self.baseline for cell in self.cells.values())
