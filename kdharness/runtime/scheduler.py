@@ -1,0 +1,318 @@
+"""The loop behind `kdharness run`: rescue, plan, submit, look, until nothing of the study is left to do."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kdharness.core.errors import ExitCode
+from kdharness.core.home import Home
+from kdharness.core.records import State
+from kdharness.results.owner import is_alive
+from kdharness.results.records import QueueRow
+from kdharness.results.store import Store
+from kdharness.runtime.executors import Executor, Handle
+from kdharness.runtime.outlook import Outlook
+from kdharness.runtime.planner import Plan, plan
+from kdharness.runtime.progress import Progress
+from kdharness.runtime.signals import Stop, stop_on_signals
+
+TICK_SECONDS = 0.1
+LOOK_SECONDS = 1.0
+"""How often the database is asked what other processes did; a job of ours that ends is noticed at the next tick."""
+GRACE_SECONDS = 30.0
+"""What a job may take to finish its step and save before it is killed."""
+MAX_ATTEMPTS = 3
+"""Attempts of a run without progress."""
+_LOOK_SHARE = 20  # with very many runs, looking takes at most a twentieth of the time
+
+
+class Search(Protocol):
+    """Asks for more runs as earlier ones finish."""
+
+    def advance(self) -> int:
+        """Add to the study the runs that can be chosen now; how many."""
+        ...
+
+
+class Mirror(Protocol):
+    """Tells a tracker what is in the store, in a process of its own."""
+
+    def tend(self) -> None:
+        """See to it that someone does while there is something to tell; called about once a second."""
+        ...
+
+    def finish(self) -> int:
+        """Wait a little for the rest; how many records it is still behind."""
+        ...
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that ended badly, and where to read why."""
+
+    run_id: str
+    label: str
+    pair: str
+    seed: int
+    state: State
+    message: str
+    log: Path
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a call of `run_study` came to."""
+
+    exit_code: ExitCode
+    total: int
+    complete: int
+    trained: int
+    """Runs that jobs of this call finished."""
+    failed: tuple[FailedRun, ...]
+    blocked: Mapping[str, str]
+    """Run that could not start -> the run it needs that ended badly."""
+    unfinished: int
+    """Runs that wait or run on, where it was stopped early."""
+    seconds: float
+    mirror_behind: int | None
+    """Records the tracker has not been told; None where there is no tracker."""
+
+
+def run_study(
+    store: Store,
+    study: str,
+    *,
+    home: Home,
+    slots: Sequence[str],
+    executor: Executor,
+    progress: Progress,
+    search: Search | None = None,
+    mirror: Mirror | None = None,
+    fail_fast: bool = False,
+    grace_seconds: float = GRACE_SECONDS,
+) -> RunOutcome:
+    """Bring every run of the study to an end, and wait for those that another runner has.
+
+    Exit codes: DONE; SOME_FAILED (a run failed or diverged, or could not start because of one); INTERRUPTED after
+    Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
+    Must be called from the main thread.
+    """
+    runner = _Runner(store, study, home, slots, executor, progress, search, mirror, fail_fast, grace_seconds)
+    with stop_on_signals() as stop, ExitStack() as stack:
+        stack.callback(runner.kill)  # whatever goes wrong here, no job stays behind
+        with progress:
+            runner.loop(stop)
+        return runner.outcome(stop)
+
+
+class _Runner:
+    """The state of one `run_study`."""
+
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        home: Home,
+        slots: Sequence[str],
+        executor: Executor,
+        progress: Progress,
+        search: Search | None,
+        mirror: Mirror | None,
+        fail_fast: bool,
+        grace_seconds: float,
+    ) -> None:
+        self._store = store
+        self._study = study
+        self._home = home
+        self._slots = tuple(slots)
+        self._executor = executor
+        self._progress = progress
+        self._search = search
+        self._mirror = mirror
+        self._fail_fast = fail_fast
+        self._grace = grace_seconds
+        self._jobs: dict[str, Handle] = {}  # by slot
+        self._outlook = Outlook(store, len(self._slots))
+        self._queue: list[QueueRow] = []
+        self._plan = Plan((), {}, (), done=False)
+        self._submitted: dict[str, int] = {}  # run -> its attempts when its last job was submitted
+        self._strikes: Counter[str] = Counter()
+        self._states: dict[str, State] = {}
+        self._failing = False
+        self._killed = False
+        self._look_at = 0.0
+        self._drain_until: float | None = None
+
+    def loop(self, stop: Stop) -> None:
+        """Go on until the study is done, or stopped and no job is left."""
+        while True:
+            ended = self._collect()
+            stopping = stop.requested or self._failing
+            if ended or time.monotonic() >= self._look_at:
+                self._look(ended, stopping)
+                if not self._jobs and (stopping or (self._plan.done and not self._advance())):
+                    return
+            if stopping:
+                self._drain(stop)
+            time.sleep(TICK_SECONDS)
+
+    def kill(self) -> None:
+        """End every job at once."""
+        for handle in self._jobs.values():
+            self._executor.cancel(handle, now=True)
+
+    def outcome(self, stop: Stop) -> RunOutcome:
+        behind = self._mirror.finish() if self._mirror is not None else None
+        failed = tuple(self._failure(row) for row in self._queue if self._state(row) in ("failed", "diverged"))
+        unfinished = sum(self._state(row) in ("waiting", "running") for row in self._queue) - len(self._plan.blocked)
+        if stop.requested and unfinished:
+            code = ExitCode.INTERRUPTED if stop.by == signal.SIGINT.name else ExitCode.STOPPED
+        else:
+            code = ExitCode.SOME_FAILED if failed or self._plan.blocked else ExitCode.DONE
+        return RunOutcome(
+            exit_code=code,
+            total=len(self._queue),
+            complete=sum(row.state == "complete" for row in self._queue),
+            trained=sum(row.state == "complete" and row.run_id in self._submitted for row in self._queue),
+            failed=failed,
+            blocked=self._plan.blocked,
+            unfinished=unfinished,
+            seconds=self._outlook.elapsed_seconds,
+            mirror_behind=behind,
+        )
+
+    def _collect(self) -> dict[str, int]:
+        """Runs of our jobs that have ended since the last look -> the job's exit code."""
+        ended = {}
+        for slot, handle in list(self._jobs.items()):
+            code = self._executor.poll(handle)
+            if code is not None:
+                del self._jobs[slot]
+                ended.update(dict.fromkeys(handle.run_ids, code))
+        return ended
+
+    def _look(self, ended: Mapping[str, int], stopping: bool) -> None:
+        """Read the queue, free what the dead hold, plan, submit."""
+        began = time.monotonic()
+        self._queue = self._store.queue(self._study)
+        if any(row.state == "running" and (row.lease_expired or _is_dead(row)) for row in self._queue):
+            self._rescue(ended)
+        self._strike(ended)
+        changed = self._announce()
+        if self._search is not None and changed and not stopping:
+            self._advance()
+        ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
+        free = [slot for slot in self._slots if slot not in self._jobs]
+        given_up = {run_id for run_id, strikes in self._strikes.items() if strikes >= MAX_ATTEMPTS}
+        self._plan = plan(self._queue, free, ours=ours, given_up=given_up, stopping=stopping or self._failing)
+        attempts = {row.run_id: row.attempts for row in self._queue}
+        for start in self._plan.start:
+            self._jobs[start.slot] = self._executor.submit(start.run_ids, start.slot)
+            self._submitted.update((run_id, attempts[run_id]) for run_id in start.run_ids)
+        self._progress.show(self._outlook.snapshot(self._queue, self._plan, ours))
+        if self._mirror is not None:
+            self._mirror.tend()
+        now = time.monotonic()
+        self._look_at = now + max(LOOK_SECONDS, _LOOK_SHARE * (now - began))
+
+    def _rescue(self, ended: Mapping[str, int]) -> None:
+        """Give runs of dead owners back to the queue, and read it anew."""
+        reaped = self._store.reap(is_alive, MAX_ATTEMPTS)
+        self._queue = self._store.queue(self._study)
+        rows = {row.run_id: row for row in self._queue}
+        for one in reaped:
+            if one.run_id not in rows or one.state == "failed":  # failures are announced with all others
+                continue
+            row = rows[one.run_id]
+            how = _how_ended(ended.get(one.run_id)) if one.cause == "dead" else "fell silent"
+            where = f"resuming after epoch {row.epoch}" if row.epoch else "starting over"
+            self._progress.say(f"{_name(row)}: its job {how}; {where} (attempt {one.attempts + 1})", bad=True)
+
+    def _strike(self, ended: Mapping[str, int]) -> None:
+        """Count jobs that ended before they claimed their run: no attempt stands in the store for them."""
+        for row in self._queue:
+            code = ended.get(row.run_id)
+            if code is None:
+                continue
+            never_began = (
+                row.state == "waiting"
+                and row.attempts == self._submitted[row.run_id]
+                and code != ExitCode.STOPPED
+                and not self._killed
+            )
+            self._strikes[row.run_id] = self._strikes[row.run_id] + 1 if never_began else 0
+            if self._strikes[row.run_id] == MAX_ATTEMPTS:
+                self._progress.say(
+                    f"{_name(row)}: given up, its job {_how_ended(code)} before it began; "
+                    f"see {self._home.log(row.run_id)}",
+                    bad=True,
+                )
+                self._failing = self._failing or self._fail_fast
+
+    def _announce(self) -> bool:
+        """Say what ended since the last look; whether anything did."""
+        changed = False
+        for row in self._queue:
+            before = self._states.get(row.run_id)
+            self._states[row.run_id] = row.state
+            if before is None or before == row.state or row.state in ("waiting", "running"):
+                continue
+            changed = True
+            if row.state == "complete":
+                self._progress.say(f"{_name(row)}: complete")
+            elif row.state in ("failed", "diverged"):
+                log = self._home.log(row.run_id)
+                self._progress.say(f"{_name(row)}: {row.state}: {row.message or row.reason}; see {log}", bad=True)
+                self._failing = self._failing or self._fail_fast
+        return changed
+
+    def _advance(self) -> bool:
+        """Whether the search added runs."""
+        return self._search is not None and self._search.advance() > 0
+
+    def _drain(self, stop: Stop) -> None:
+        """Ask the jobs to save and stop; kill them at the second wish or when their time is over."""
+        now = time.monotonic()
+        if self._drain_until is None:
+            self._drain_until = now + self._grace
+            if self._jobs:
+                why = f"{stop.by}: " if stop.requested else "a run failed: "
+                again = "; Ctrl-C again stops now" if stop.by == signal.SIGINT.name else ""
+                self._progress.say(f"{why}the jobs finish their step and save{again}")
+            for handle in self._jobs.values():
+                self._executor.cancel(handle)
+        elif not self._killed and (stop.count > 1 or now > self._drain_until):
+            self._killed = True
+            self.kill()
+
+    def _state(self, row: QueueRow) -> State:
+        return "failed" if self._strikes[row.run_id] >= MAX_ATTEMPTS and row.state == "waiting" else row.state
+
+    def _failure(self, row: QueueRow) -> FailedRun:
+        message = row.message or row.reason or "its job ends before it begins"
+        return FailedRun(
+            row.run_id, row.label, row.pair, row.seed, self._state(row), message, self._home.log(row.run_id)
+        )
+
+
+def _is_dead(row: QueueRow) -> bool:
+    return row.owner is not None and not is_alive(row.owner)
+
+
+def _name(row: QueueRow) -> str:
+    return f"{row.label} {row.pair} seed {row.seed}"
+
+
+def _how_ended(code: int | None) -> str:
+    """A job's exit code in words; None for a job of another process."""
+    if code is None:
+        return "died"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"was killed by {name}" + (", maybe for its memory" if -code == signal.SIGKILL else "")
