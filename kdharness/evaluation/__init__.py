@@ -1,0 +1,1 @@
+"""What a trained student is worth: metrics computed from a network and a split."""

@@ -1,86 +1,75 @@
 """The one training loop: runs trained side by side in one job, each with its own place in its own training."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
 
-from torch import Tensor
+import torch
 
-from kdharness.core.records import Execution, Setting
+from kdharness.core.errors import LeaseLost
+from kdharness.core.records import Execution
 from kdharness.core.types import Dataset
+from kdharness.training.course import Course
+from kdharness.training.data import Data
+from kdharness.training.members import Diverged, EpochEnd, Finished, Member, Sink
+from kdharness.training.sharing import Round, Teachers
 
-
-class Diverged(Exception):
-    """The training loss or a weight is not finite; found at the end of an epoch."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run to train, whole: what `train_cohort` needs to know of it."""
-
-    run_id: str
-    setting: Setting
-    seed: int
-    teacher_weights: tuple[Mapping[str, Tensor], ...] = ()
-    """One state_dict per teacher of the setting whose weights the distiller needs."""
-    resume: Mapping[str, Any] | None = None
-    """An `EpochEnd.state` of the same setting and seed to go on from; None to start."""
-
-
-@dataclass(frozen=True)
-class EpochEnd:
-    """A point that a run can go on from: the end of an epoch, or with empty `metrics` any step between."""
-
-    epoch: int
-    """The last finished epoch of the main training, 0 before the first (phases included)."""
-    step: int
-    """Steps of the main training taken so far."""
-    metrics: Mapping[str, float]
-    """Nothing sealed: train_loss, train_top1, train_<term> (unweighted mean), lr, train_seconds; in a search run also
-    val_top1, val_top5, val_loss."""
-    state: Mapping[str, Any]
-    """The whole checkpoint, for `training.checkpoint.write`: sealed values included, its tensors are copies."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a run ends with. Nothing of the test split was shown before."""
-
-    metrics: Mapping[str, float]
-    """test_top1_last, test_top1_best, test_top5_last, test_loss_last (val_* instead in a search run), train_*_last."""
-    sealed: Mapping[str, Sequence[tuple[int, float]]]
-    """Per epoch: {"test_top1": [(epoch, value), ...], ...}; empty in a search run."""
-    weights: Mapping[str, Tensor]
-    """The student's state_dict, on the CPU."""
-    weights_sha256: str
-    predictions: tuple[Tensor, Tensor] | None
-    """Per test image its predicted class (N,) int64 and confidence (N,) float16; None in a search run."""
-
-
-class Sink(Protocol):
-    """Who is told. Called in the training thread; a LeaseLost from any call drops that member, the others go on."""
-
-    def epoch_end(self, run_id: str, end: EpochEnd) -> None: ...
-
-    def finished(self, run_id: str, result: Finished) -> None: ...
-
-    def failed(self, run_id: str, error: Exception) -> None:
-        """Diverged, or whatever the member's own code raised; the other members go on."""
-        ...
-
-    def stop_requested(self) -> bool:
-        """Asked after every step. True: every member hands an EpochEnd for where it is, then the loop returns."""
-        ...
-
-    def checkpoint_due(self, run_id: str) -> bool:
-        """Asked after every step that does not end an epoch. True: the member hands an EpochEnd for where it is."""
-        ...
+__all__ = ["Diverged", "EpochEnd", "Finished", "Member", "Sink", "train_cohort"]
 
 
 def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Execution, sink: Sink) -> None:
     """Train all members, one step each in turn; a member's numbers do not depend on the others.
 
     Batches and the outputs of a shared teacher are computed once for members at the same point. Returns when every
-    member is finished, failed or dropped, or when the sink asks to stop.
+    member is finished, failed or dropped, or when the sink asks to stop. Whatever a call of the sink raises goes to
+    the caller, but LeaseLost: it drops that member.
     """
-    raise NotImplementedError
+    torch.set_num_threads(execution.threads)
+    data = Data(dataset, execution)
+    teachers = Teachers(data)
+
+    courses: list[Course] = []
+    for member in members:
+        try:
+            courses.append(Course(member, data, teachers))
+        except Exception as error:  # noqa: BLE001  a method's code may raise anything; the other members go on
+            _tell_failed(sink, member.run_id, error)
+
+    while courses:
+        shared = Round(data)
+        for course in list(courses):
+            try:
+                end = course.advance(shared) if not course.done else None
+                result = course.finish() if course.done else None
+            except Exception as error:  # noqa: BLE001  as above
+                courses.remove(course)
+                _tell_failed(sink, course.run_id, error)
+                continue
+
+            try:
+                if end is not None:
+                    sink.epoch_end(course.run_id, end)
+                elif result is None and sink.checkpoint_due(course.run_id):
+                    sink.epoch_end(course.run_id, course.end())
+                if result is not None:
+                    courses.remove(course)
+                    sink.finished(course.run_id, result)
+            except LeaseLost:
+                courses = [other for other in courses if other is not course]
+
+            if sink.stop_requested():
+                _stop(courses, sink)
+                return
+
+
+def _stop(courses: Sequence[Course], sink: Sink) -> None:
+    for course in courses:
+        try:
+            sink.epoch_end(course.run_id, course.end())
+        except LeaseLost:
+            continue  # its new owner has it
+
+
+def _tell_failed(sink: Sink, run_id: str, error: Exception) -> None:
+    try:
+        sink.failed(run_id, error)
+    except LeaseLost:
+        return  # its new owner will find out by itself

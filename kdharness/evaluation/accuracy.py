@@ -1,0 +1,63 @@
+"""Accuracy and cross-entropy of a predictor on a split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdharness.core.types import Normalization, Split
+from kdharness.evaluation.pixels import normalised
+
+EVALUATION_BATCH = 256
+"""Images in one forward: a constant, so that a result does not depend on who evaluates."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What a predictor scores on a split."""
+
+    top1: float
+    """Percent."""
+    top5: float
+    """Percent; with fewer than 5 classes, of all of them."""
+    loss: float
+    """Mean cross-entropy of the raw logits."""
+    predicted: Tensor
+    """(N,) int64, in the split's order, on the CPU."""
+    confidence: Tensor
+    """(N,) float16: the softmax of the predicted class, on the CPU."""
+
+
+@torch.no_grad()
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    split: Split,
+    normalization: Normalization,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    layout: torch.memory_format = torch.channels_last,
+) -> Accuracy:
+    """Score `predict`: images (B, C, H, W) -> logits (B, K). The caller has put its networks into eval mode.
+
+    Images go in as they are, without augmentation, in tiles of a fixed size.
+    """
+    tiles = []
+    for start in range(0, len(split.labels), EVALUATION_BATCH):
+        pixels = split.images[start : start + EVALUATION_BATCH]
+        images = normalised(pixels.to(device).permute(0, 2, 3, 1), normalization, dtype)
+        tiles.append(predict(images.contiguous(memory_format=layout)))
+    logits, labels = torch.cat(tiles), split.labels.to(device)
+    confidence, predicted = logits.softmax(1).max(1)
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    scores = torch.stack(
+        [
+            (predicted == labels).sum() * (100 / len(labels)),
+            (best == labels[:, None]).sum() * (100 / len(labels)),
+            F.cross_entropy(logits, labels),
+        ]
+    )
+    top1, top5, loss = scores.double().tolist()  # the one moment at which the device is waited for
+    return Accuracy(top1, top5, loss, predicted.cpu(), confidence.to(torch.float16).cpu())

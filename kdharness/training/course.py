@@ -1,0 +1,217 @@
+"""One run on its way: where it stands in its phases and epochs, what it has summed up, and what is sealed."""
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdharness.core.errors import BadInput
+from kdharness.core.streams import seeded
+from kdharness.core.types import Model
+from kdharness.distillers.registry import DISTILLERS
+from kdharness.evaluation.accuracy import Accuracy, evaluate
+from kdharness.training.data import Data, Point
+from kdharness.training.inputs import dtype_of
+from kdharness.training.members import Diverged, EpochEnd, Finished, Member
+from kdharness.training.sharing import Round, Teachers, fresh
+from kdharness.training.step import Stepped, TrainingRun
+from kdharness.training.weights import weights_sha256
+
+FORMAT = 1
+"""Of the state in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What comes next: step `step` (from 0) of epoch `epoch` (from 1) of phase number `phase`.
+
+    The main training counts as the last phase.
+    """
+
+    phase: int
+    epoch: int
+    step: int
+
+
+class Course:
+    """A member from its first step to its last. All that must survive an interruption is in `end().state`."""
+
+    def __init__(self, member: Member, data: Data, teachers: Teachers) -> None:
+        """Build the member's networks, or those it had where it resumes. Raises whatever its method's code raises."""
+        self.run_id, self.setting, self.seed = member.run_id, member.setting, member.seed
+        self._data = data
+        self._images = len(data.train(self.setting.validation).labels)
+        self._steps = -(-self._images // self.setting.recipe.batch_size)  # the last batch may be smaller
+        self._split = "val" if self.setting.validation else "test"
+        self._run = _training_run(member, data, teachers)
+        self._main = len(self._run.phases)
+
+        self.cursor = Cursor(0, 1, 0)
+        self._sums: dict[str, Tensor] = {}
+        self._seconds = 0.0
+        self._last: dict[str, float] = {}
+        self._evaluated: dict[str, list[tuple[int, float]]] = {}
+        if member.resume is not None:
+            self._load(member.resume)
+
+    @property
+    def done(self) -> bool:
+        """Every epoch is behind it."""
+        return self.cursor.phase == self._main and self.cursor.epoch > self.setting.recipe.epochs
+
+    def advance(self, shared: Round) -> EpochEnd | None:
+        """Take one step; at an epoch's end evaluate and give the point to go on from. Raises Diverged."""
+        started = perf_counter()
+        run, cursor = self._run, self.cursor
+        point = Point.of(self.setting, self.seed, run.draw_epoch, cursor.step)
+        inputs = shared.inputs(point, run.needs.views)
+        frozen = None if run.own_teacher else run.teacher
+        answer = shared.answer(frozen, point, inputs) if frozen is not None else None
+        self._add(run.step(inputs, answer, cursor.step, (cursor.epoch - 1) * self._steps + cursor.step), inputs.labels)
+        self._seconds += perf_counter() - started
+
+        self.cursor = Cursor(cursor.phase, cursor.epoch, cursor.step + 1)
+        return self._end_epoch() if self.cursor.step == self._steps else None
+
+    def end(self, metrics: Mapping[str, float] | None = None) -> EpochEnd:
+        """Where it stands now."""
+        main = self.cursor.phase == self._main
+        epochs = self.cursor.epoch - 1 if main else 0
+        state = {
+            "format": FORMAT,
+            "setting_key": self.setting.key,
+            "seed": self.seed,
+            "cursor": list(astuple(self.cursor)),
+            "sums": {name: value.clone() for name, value in self._sums.items()},
+            "seconds": self._seconds,
+            "last": dict(self._last),
+            "evaluated": {name: list(values) for name, values in self._evaluated.items()},
+            "run": self._run.state(),
+        }
+        return EpochEnd(epochs, epochs * self._steps + (self.cursor.step if main else 0), metrics or {}, state)
+
+    def finish(self) -> Finished:
+        """Open what was sealed; for a course that is done."""
+        accuracy = self._evaluate()
+        metrics = {**self._last, **{f"{name}_last": values[-1][1] for name, values in self._evaluated.items()}}
+        metrics[f"{self._split}_top1_best"] = max(value for _, value in self._evaluated[f"{self._split}_top1"])
+        weights = {key: value.cpu().contiguous() for key, value in self._run.student.state_dict().items()}
+        search = self._split == "val"
+        return Finished(
+            metrics=metrics,
+            sealed={} if search else self._evaluated,
+            weights=weights,
+            weights_sha256=weights_sha256(weights),
+            predictions=None if search else (accuracy.predicted, accuracy.confidence),
+        )
+
+    def _add(self, stepped: Stepped, labels: Tensor) -> None:
+        """Sum up on the device: nothing is read before the epoch's end."""
+        rows = len(labels)
+        for name, value in (("loss", stepped.loss), *stepped.terms.items()):
+            weighted = value.double() * rows
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+        self._sums["top1"] = self._sums["top1"] + stepped.correct if "top1" in self._sums else stepped.correct
+
+    def _end_epoch(self) -> EpochEnd:
+        """Read the sums, evaluate, and enter what comes next."""
+        cursor, phase = self.cursor, self._run.phase
+        metrics = self._read()
+        if phase is None:
+            accuracy = self._evaluate()
+            scores = {"top1": accuracy.top1, "top5": accuracy.top5, "loss": accuracy.loss}
+            for name, value in scores.items():
+                self._evaluated.setdefault(f"{self._split}_{name}", []).append((cursor.epoch, value))
+            if self._split == "val":
+                metrics |= {f"val_{name}": value for name, value in scores.items()}
+            self._last = {
+                "train_loss_last": metrics["train_loss"],
+                "train_top1_last": metrics["train_top1"],
+                "train_seconds": self._last.get("train_seconds", 0.0) + self._seconds,
+            }
+        self._sums, self._seconds = {}, 0.0
+        if phase is not None and cursor.epoch == phase.epochs:
+            self.cursor = Cursor(cursor.phase + 1, 1, 0)
+        else:
+            self.cursor = Cursor(cursor.phase, cursor.epoch + 1, 0)
+        if not self.done:
+            self._run.begin(self.cursor.phase, self.cursor.epoch)
+        return self.end(metrics if phase is None else {})
+
+    def _read(self) -> dict[str, float]:
+        """The epoch's means: the one moment at which a step's results are waited for. Raises Diverged."""
+        names, run = list(self._sums), self._run
+        moving = [value for value in run.student.state_dict().values() if value.is_floating_point()]
+        sound = torch.stack([value.isfinite().all() for value in moving]).all()
+        *sums, finite = torch.stack([*(self._sums[name].double() for name in names), sound.double()]).tolist()
+        means = dict(zip(names, (value / self._images for value in sums), strict=True))
+        when = f"epoch {self.cursor.epoch}" + (f" of phase {run.phase.name}" if run.phase is not None else "")
+        if not -float("inf") < means["loss"] < float("inf"):
+            raise Diverged(f"the training loss of {when} is {means['loss']}")
+        if not finite:
+            raise Diverged(f"a weight of the student is not finite after {when}")
+        means["top1"] *= 100
+        return {f"train_{name}": mean for name, mean in means.items()} | {
+            "lr": run.lr,
+            "train_seconds": self._seconds,
+        }
+
+    def _evaluate(self) -> Accuracy:
+        self._run.eval_mode()
+        accuracy = evaluate(
+            self._run.predict,
+            self._data.evaluation(self.setting.validation),
+            self._data.dataset.normalization,
+            device=self._data.device,
+            dtype=dtype_of(self.setting.recipe.precision),
+            layout=self._data.layout,
+        )
+        self._run.train_mode()
+        return accuracy
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`. Raises BadInput where it is not of this run or of another version's form."""
+        for what, value in (("format", FORMAT), ("setting_key", self.setting.key), ("seed", self.seed)):
+            if state.get(what) != value:
+                raise BadInput(
+                    f"the checkpoint is of another run: its {what} is {state.get(what)!r}, not {value!r}",
+                    where=f"run {self.run_id}",
+                )
+        self.cursor = Cursor(*state["cursor"])
+        epochs = self.setting.recipe.epochs if self.cursor.phase == self._main else self.cursor.epoch
+        self._run.begin(self.cursor.phase, min(self.cursor.epoch, epochs))
+        self._run.load(state["run"])
+        self._sums = {name: value.to(self._data.device) for name, value in state["sums"].items()}
+        self._seconds = state["seconds"]
+        self._last = dict(state["last"])
+        self._evaluated = {
+            name: [(epoch, value) for epoch, value in values] for name, values in state["evaluated"].items()
+        }
+
+
+def _training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun:
+    """The member's networks at their start. Raises UnknownName, BadInput and what the method's `build` raises."""
+    setting = member.setting
+    method = DISTILLERS.get(setting.distiller)
+    distiller = method(method.Config.model_validate(dict(setting.constants)))
+    needs = distiller.needs
+    wanted = {"none": (0, 0), "architecture": (1, 0), "weights": (1, 1)}[needs.teacher]
+    if (len(setting.teachers), len(member.teacher_weights)) != wanted:
+        raise BadInput(
+            f"{setting.distiller} needs {wanted[0]} teachers, {wanted[1]} with weights; "
+            f"given are {len(setting.teachers)} and {len(member.teacher_weights)}",
+            where=f"run {member.run_id}",
+        )
+    with seeded("student", member.seed):
+        student = fresh(setting.student, data)
+    teacher: Model | None = None
+    if needs.teacher == "weights":
+        teacher = teachers.get(setting.teachers[0], member.teacher_weights[0], setting.recipe.precision)
+    elif needs.teacher == "architecture":
+        with seeded("peer", member.seed):
+            teacher = fresh(setting.teachers[0].model, data)
+    context = data.context(setting.validation, needs.train_labels)
+    return TrainingRun(student, teacher, distiller, setting.recipe, context, seed=member.seed, device=data.device)

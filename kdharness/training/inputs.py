@@ -1,0 +1,76 @@
+"""What a step is fed: a batch from outside, the teacher's answer to it, and the precision both are computed in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kdharness.core.records import Precision
+from kdharness.core.types import Model, Outputs
+
+SMALLEST_TEACHER_BATCH = 16
+"""Below this many rows a network's outputs for one image depend on how many images stand beside it."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch, ready for the networks."""
+
+    images: Tensor
+    """(B, C, H, W), normalised, in the precision's dtype."""
+    labels: Tensor
+    """(B,) int64"""
+    index: Tensor
+    """(B,) int64: position in the full official train split."""
+    second_view: Tensor | None = None
+    """(B, C, H, W): other views of the same images."""
+
+    def through(self, network: Callable[[Tensor], Outputs]) -> Outputs:
+        """The outputs for the images, then those for the second view in `second`: two forwards in this order."""
+        outputs = network(self.images)
+        return outputs if self.second_view is None else replace(outputs, second=network(self.second_view))
+
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """What weights, images and losses are held in; bf16 stands for the forward passes alone."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+def set_products(precision: Precision, device: torch.device) -> None:
+    """From now on a GPU multiplies float32 as tf32 or as IEEE asks; a CPU knows only the latter."""
+    if device.type == "cuda":
+        products = "tf32" if precision == "tf32" else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = products
+        torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+
+
+def forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
+    """The network's outputs; under bf16 computed by autocast and handed on as float32."""
+    if precision != "bf16":
+        outputs: Outputs = model(images)
+        return outputs
+    with torch.autocast(images.device.type, torch.bfloat16):
+        outputs = model(images)
+    return _each(outputs, Tensor.float)
+
+
+@torch.no_grad()
+def frozen_forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
+    """The outputs of a network in eval mode, without gradient: small batches are padded with repeats and cut."""
+    rows = len(images)
+    if rows >= SMALLEST_TEACHER_BATCH:
+        return forward(model, images, precision)
+    repeated = torch.arange(SMALLEST_TEACHER_BATCH, device=images.device) % rows
+    padded = images[repeated].contiguous(memory_format=layout_of(images))
+    return _each(forward(model, padded, precision), lambda value: value[:rows])
+
+
+def layout_of(images: Tensor) -> torch.memory_format:
+    """channels_last or contiguous, whichever the images are stored in."""
+    return torch.contiguous_format if images.is_contiguous() else torch.channels_last
+
+
+def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
+    stages = {name: change(value) for name, value in outputs.stages.items()}
+    return Outputs(change(outputs.logits), change(outputs.pooled), stages)
