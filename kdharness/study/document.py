@@ -187,8 +187,9 @@ class _Builder:
             return
         if event.anchor:
             self._problem(line, column, f"`&{event.anchor}` is an anchor: write the value out where it is needed")
-        if getattr(event, "tag", None):
-            self._problem(line, column, f"`{event.tag}` is a tag: a study file holds plain values")
+        tag = getattr(event, "tag", None)
+        if tag:
+            self._problem(line, column, f"`{tag}` is a tag: a study file holds plain values")
         if isinstance(event, events.ScalarEvent):
             plain = event.style is None or event.style == ""
             text = self._text(event.value, line, column)

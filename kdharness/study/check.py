@@ -1,0 +1,250 @@
+"""Holds a study against the registries: every name, value and reference that cannot be meant, all at once."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from kdharness.core.errors import Problem, StudyError
+from kdharness.study.check_rows import check_row, check_values, known_recipe, range_places
+from kdharness.study.document import Path as Place
+from kdharness.study.findings import Findings
+from kdharness.study.load import Study, load_study
+from kdharness.study.resolve import Pair, dataset_of, known_pair, label_of
+from kdharness.study.rows import PairText, Row, long_form, pair_texts, rows, split_pair, study_recipe
+from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
+
+TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss")
+SEARCH_METRICS = ("val_top1_last", "val_top5_last")
+PLACES = ("distiller", "pair", "student", "teacher", "group")
+"""What a table's rows and columns may be, besides the name of an axis."""
+
+
+def check_study(path: Path, *, data: Path) -> Study:
+    """The study in the file, all names known and all values possible. Raises StudyError with every problem."""
+    study = load_study(path)
+    problems = find_problems(study, data=data)
+    if problems:
+        raise StudyError(study.path, problems)
+    return study
+
+
+def find_problems(study: Study, *, data: Path) -> list[Problem]:
+    """Everything in the study that this installation cannot mean, sorted by place. Opens no data."""
+    spec, found = study.spec, Findings(study.document)
+    known = [row for row in rows(spec) if check_row(row, found)]
+    pairs = _pairs(spec, found)
+    dataset_known = _dataset(spec, found)
+    _teachers(spec, pairs, found)
+    _study_recipe(spec, found)
+    check_values(spec, known, list(pairs), data, found)
+    labels = _labels(rows(spec), found)
+    _search(spec, pairs, bool(range_places(spec, known)), found)
+    _tables(spec, labels, _axes(spec, known), found)
+    if spec.figures:
+        found.later(("figures",), "figures", "the plots of studies", key=True)
+    if spec.paired:
+        found.later(("paired",), "paired: true", "tests paired by seed", key=True)
+    if dataset_known:
+        _batch_sizes(spec, known, data, found)
+    return sorted(found.problems)
+
+
+def study_pairs(spec: StudySpec) -> list[Pair]:
+    """The pairs of a checked study, each once."""
+    from kdharness.models.registry import MODELS
+
+    pairs = (
+        Pair(MODELS.canonical(item.teacher), MODELS.canonical(item.student))
+        for item in pair_texts(spec)
+        if isinstance(item, PairText)
+    )
+    return list(dict.fromkeys(pairs))
+
+
+def _dataset(spec: StudySpec, found: Findings) -> bool:
+    from kdharness.datasets.registry import DATASETS
+
+    if spec.dataset == HOLE:
+        return False
+    if spec.dataset not in DATASETS:
+        found.unknown(("dataset",), "dataset", spec.dataset, DATASETS)
+        return False
+    return True
+
+
+def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
+    from kdharness.models.registry import MODELS
+
+    pairs: dict[Pair, Place] = {}
+    for item in pair_texts(spec):
+        if not isinstance(item, PairText):
+            found.say(item, "a pair is `teacher -> student`, for example `resnet20 -> resnet8`")
+            continue
+        sound = True
+        if "+" in item.teacher:
+            found.later(item.place, item.teacher, "ensembles of teachers")
+            sound = False
+        if "+" in item.student:
+            found.say(item.place, f"a pair has one student, not `{item.student}`")
+            sound = False
+        for name in (item.teacher, item.student) if sound else ():
+            if name not in MODELS:
+                found.unknown(item.place, "model", name, MODELS)
+                sound = False
+        if sound:
+            pairs.setdefault(Pair(MODELS.canonical(item.teacher), MODELS.canonical(item.student)), item.place)
+    return pairs
+
+
+def _teachers(spec: StudySpec, pairs: dict[Pair, Place], found: Findings) -> None:
+    from kdharness.models.registry import MODELS
+
+    ways = {("teachers",): spec.teachers} if isinstance(spec.teachers, str) else {}
+    if isinstance(spec.teachers, dict):
+        known = {pair.teacher for pair in pairs}
+        for name, way in spec.teachers.items():
+            ways[("teachers", name)] = way  # type: ignore[index]
+            if name != "default" and (name not in MODELS or MODELS.canonical(name) not in known):
+                found.unknown(("teachers", name), "teacher", name, {"default", *known}, key=True)
+        lacking = known - {MODELS.canonical(name) for name in spec.teachers if name in MODELS}
+        if "default" not in spec.teachers and lacking:
+            found.say(("teachers",), f"says nothing of {', '.join(sorted(lacking))}: add `default: train`")
+    for place, way in ways.items():
+        if way == "train" or way == HOLE:
+            continue
+        if way == "imported":
+            found.later(place, "imported", "released checkpoints")
+        elif split := [name for name in ("train", "imported") if _close(way, name)]:
+            found.say(place, f"unknown teachers {way!r}, did you mean `{split[0]}`?")
+        else:
+            found.later(place, way, "named teachers, use `train`")
+
+
+def _close(text: str, name: str) -> bool:
+    import difflib
+
+    return bool(difflib.get_close_matches(text.lower(), [name], n=1, cutoff=0.7))
+
+
+def _study_recipe(spec: StudySpec, found: Findings) -> None:
+    change = study_recipe(spec)
+    if change.base is not None:
+        place: Place = ("recipe",) if isinstance(spec.recipe, str) else ("recipe", "from")
+        known_recipe(change.base, place, found)
+
+
+def _labels(all_rows: list[Row], found: Findings) -> list[str]:
+    """Every label, after saying which are used twice and which `against` names none."""
+    first: dict[str, Row] = {}
+    for row in all_rows:
+        label = label_of(row)
+        twin = first.setdefault(label.casefold(), row)
+        if twin is not row:
+            line = found.document.at(twin.place)[0]
+            remedy = "add a `label`" if row.entry.label is None else "labels are unique in a study"
+            place = (*row.place, "label") if row.entry.label is not None else row.place
+            found.say(place, f"a row is already called `{label}` (line {line}): {remedy}")
+    labels = [label_of(row) for row in first.values()]
+    for row in all_rows:
+        against = row.entry.against
+        if against is not None and against not in labels:
+            found.unknown((*row.place, "against"), "row", against, labels)
+        elif against is not None and against == label_of(row):
+            found.say((*row.place, "against"), f"`{against}` cannot be compared with itself")
+    return labels
+
+
+def _axes(spec: StudySpec, known: list[Row]) -> set[str]:
+    """The names of axes that a table may place: bare, and after the label of their row."""
+    axes = {f"recipe.{name}" for name, value in study_recipe(spec).values.items() if isinstance(value, Each)}
+    for row in known:
+        own = {name for name, value in row.entry.values.items() if isinstance(value, Each)}
+        change = long_form(row.entry.recipe)
+        own |= {f"recipe.{name}" for name, value in change.values.items() if isinstance(value, Each)}
+        own |= {name for part in row.entry.at.values() for name, value in part.items() if isinstance(value, Each)}
+        axes |= own | {f"{label_of(row)}.{name}" for name in own}
+    return axes
+
+
+def _search(spec: StudySpec, pairs: dict[Pair, Place], ranged: bool, found: Findings) -> None:
+    search = spec.search
+    if search is None:
+        return
+    if not ranged:
+        found.say(("search",), "no row has a range: nothing to search", key=True)
+    labels = {pair.label for pair in pairs}
+    for index, text in enumerate(search.pairs):
+        sides = split_pair(text)
+        if sides is None or known_pair(text) not in pairs:
+            found.unknown(("search", "pairs", index), "pair", text, labels)
+    if search.maximize.startswith("test"):
+        found.say(
+            ("search", "maximize"),
+            f"`{search.maximize}` is refused: a search never sees test images, maximize val_top1_last",
+        )
+    elif search.maximize not in SEARCH_METRICS:
+        found.unknown(("search", "maximize"), "metric", search.maximize, SEARCH_METRICS)
+    if search.teachers == "imported":
+        found.say(
+            ("search", "teachers"),
+            "imported teachers have seen the validation images, on which they would overstate the student: the search "
+            "trains its own",
+        )
+    elif search.teachers != "train":
+        found.unknown(("search", "teachers"), "teachers", search.teachers, ["train"])
+    for key, needs in (("finalists", "a second round of draws"), ("rungs", "pruning"), ("prefix", "shared beginnings")):
+        if getattr(search, key) is not None:
+            found.later(("search", key), key, needs, key=True)
+
+
+def _tables(spec: StudySpec, labels: list[str], axes: set[str], found: Findings) -> None:
+    later = {
+        "published": "the papers' results",
+        "fill": "the papers' results",
+        "bold": "significance tests",
+        "average": "means over pairs",
+    }
+    for index, table in enumerate(spec.tables):
+        place: Place = ("tables", index)
+        for key in ("rows", "columns"):
+            name = getattr(table, key)
+            if name not in PLACES and name not in axes:
+                found.unknown((*place, key), "axis", name, {*PLACES, *axes})
+        if table.rows == table.columns:
+            found.say((*place, "columns"), f"rows and columns are both `{table.rows}`")
+        _metric(table, place, found)
+        if table.baseline is not None and table.baseline not in labels:
+            found.unknown((*place, "baseline"), "row", table.baseline, labels)
+        for key, needs in later.items():
+            if getattr(table, key) is not None:
+                found.later((*place, key), key, needs, key=True)
+
+
+def _metric(table: TablePart, place: Place, found: Findings) -> None:
+    when = re.search(r"_(last|best|best-val)$", table.metric)
+    if table.metric.startswith("val_"):
+        found.say((*place, "metric"), "validation metrics exist only in a search; a table is over final runs")
+    elif when and table.metric.removesuffix(when[0]) in TEST_METRICS:
+        bare = table.metric.removesuffix(when[0])
+        found.say((*place, "metric"), f"`{table.metric}` is `metric: {bare}` with `select: {when[0][1:]}`")
+    elif table.metric not in TEST_METRICS:
+        found.unknown((*place, "metric"), "metric", table.metric, TEST_METRICS)
+    if table.select == "best-val":
+        found.say((*place, "select"), "`best-val` exists only in a search; a table is over final runs")
+    elif table.select == "best" and table.metric != "test_top1":
+        found.say((*place, "select"), "`best` is the best test_top1; other metrics have `last`")
+
+
+def _batch_sizes(spec: StudySpec, known: list[Row], data: Path, found: Findings) -> None:
+    """A batch cannot be larger than what is trained on."""
+    dataset = dataset_of(spec, data)
+    part = spec.search.validation if spec.search is not None else 0.0
+    size = int(dataset.train_size * (1 - part))
+    places: list[tuple[Place, Any]] = [(("recipe", "batch_size"), study_recipe(spec).values.get("batch_size"))]
+    places += [
+        ((*row.place, "recipe", "batch_size"), long_form(row.entry.recipe).values.get("batch_size")) for row in known
+    ]
+    for place, value in places:
+        values = value.each if isinstance(value, Each) else [value]
+        if any(isinstance(item, int) and item > size for item in values):
+            found.say(place, f"a batch of more images than {dataset.name} trains on ({size})")

@@ -1,0 +1,305 @@
+"""The language of a study file as typed records: its form, not yet its names.
+
+A value that may vary stands as itself, as `{each: [...]}` (every one is reported) or as a range that a search draws
+from. Constants of distillers and fields of recipes are open here; `check` holds them against the classes they mean.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+HOLE = "\0"
+"""Stands in a list for an element that could not be read, so that the others are still checked."""
+
+STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+
+class Part(BaseModel):
+    """Base of all parts of a study file: frozen, no unknown keys, no conversions between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=False)
+
+
+def _path_safe(name: str) -> str:
+    if name.partition(".")[0].lower() in _RESERVED or name.endswith("."):
+        raise PydanticCustomError("name", "a study's name must be a file name on every system")
+    return name
+
+
+def _visible(text: str) -> str:
+    if text == HOLE:
+        return text
+    if text != text.strip() or not text.isprintable() or not text:
+        raise PydanticCustomError("text", "must be printable text without blanks at its ends")
+    return text
+
+
+def _ascending(bounds: list[Any]) -> list[Any]:
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise PydanticCustomError("bounds", "must be [low, high] with low < high")
+    return bounds
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise PydanticCustomError("distinct", "names a seed twice")
+    return seeds
+
+
+StudyName = Annotated[str, Field(pattern=STUDY_NAME), AfterValidator(_path_safe)]
+Name = Annotated[str, Field(max_length=200), AfterValidator(_visible)]
+Label = Annotated[str, Field(max_length=64), AfterValidator(_visible)]
+
+
+class Each(Part):
+    """Several settings, all reported."""
+
+    each: list[JsonValue]
+
+
+class FloatRange(Part):
+    """A real number that a search chooses from [low, high]."""
+
+    bounds: Annotated[list[float], Field(alias="float", min_length=2, max_length=2), AfterValidator(_ascending)]
+    log: bool = False
+
+
+class IntRange(Part):
+    """A whole number that a search chooses from [low, high]."""
+
+    bounds: Annotated[list[int], Field(alias="int", min_length=2, max_length=2), AfterValidator(_ascending)]
+    log: bool = False
+
+
+class Choice(Part):
+    """One of several values, chosen by a search."""
+
+    choice: list[JsonValue]
+
+
+Range = FloatRange | IntRange | Choice
+
+
+def _value_kind(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        kinds: dict[type, str] = {Each: "<each>", FloatRange: "<float>", IntRange: "<int>", Choice: "<choice>"}
+        return kinds.get(type(value), "<value>")
+    return next((f"<{key}>" for key in ("each", "float", "int", "choice") if key in value), None)
+
+
+Value = Annotated[
+    Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null", "array"]}), Tag("<value>")]
+    | Annotated[Each, Tag("<each>")]
+    | Annotated[FloatRange, Tag("<float>")]
+    | Annotated[IntRange, Tag("<int>")]
+    | Annotated[Choice, Tag("<choice>")],
+    Discriminator(
+        _value_kind,
+        custom_error_type="value",
+        custom_error_message="must be a plain value, {each: [...]}, {float: [low, high]}, {int: [low, high]} or "
+        "{choice: [...]}",
+    ),
+]
+
+
+class OpenPart(Part):
+    """A part whose further keys are names of constants."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Value]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The constants by name."""
+        return dict(self.__pydantic_extra__)
+
+
+class RecipeChange(OpenPart):
+    """A named recipe with fields changed: `{from: cifar100-240, batch_size: {each: [32, 64]}, lr_rule: linear}`."""
+
+    base: Annotated[Name | None, Field(alias="from")] = None
+    lr_rule: Literal["linear"] | None = None
+    """`linear`: the learning rate grows with the batch size (Goyal et al. 2017)."""
+
+
+RecipePart = Annotated[
+    Annotated[Name, Tag("<name>")] | Annotated[RecipeChange, Tag("<recipe>")],
+    Discriminator(lambda value: "<recipe>" if isinstance(value, dict | RecipeChange) else "<name>"),
+]
+
+
+class Entry(OpenPart):
+    """One row of the study: a distiller, its constants, and what is said about it."""
+
+    name: Name
+    preset: Name | None = None
+    label: Label | None = None
+    against: Label | None = None
+    ours: bool = False
+    at: dict[str, dict[str, Value]] = {}
+    """Constants for single pairs: `{resnet56 -> resnet20: {temperature: 8}}`."""
+    recipe: RecipePart | None = None
+    through: list[Name] | None = None
+    teacher: Literal["trained", "shuffled", "untrained"] = "trained"
+    grad_matched: bool = False
+
+
+EntryPart = Annotated[
+    Annotated[Name, Tag("<name>")] | Annotated[Entry, Tag("<entry>")],
+    Discriminator(lambda value: "<entry>" if isinstance(value, dict | Entry) else "<name>"),
+]
+
+
+class Group(Part):
+    """Rows that a table shows under one heading."""
+
+    group: Label
+    of: Annotated[list[EntryPart], Field(min_length=1)]
+
+
+def _row_kind(value: Any) -> str:
+    if isinstance(value, Group) or (isinstance(value, dict) and ("group" in value or "of" in value)):
+        return "<group>"
+    return "<entry>" if isinstance(value, dict | Entry) else "<name>"
+
+
+RowPart = Annotated[
+    Annotated[Name, Tag("<name>")] | Annotated[Entry, Tag("<entry>")] | Annotated[Group, Tag("<group>")],
+    Discriminator(_row_kind),
+]
+
+
+class Product(Part):
+    """Every teacher with every student."""
+
+    teachers: Annotated[list[Name], Field(min_length=1)]
+    students: Annotated[list[Name], Field(min_length=1)]
+
+
+PairPart = Annotated[
+    Annotated[Name, Tag("<pair>")] | Annotated[Product, Tag("<product>")],
+    Discriminator(lambda value: "<product>" if isinstance(value, dict | Product) else "<pair>"),
+]
+
+
+class Finalists(Part):
+    """The best draws, trained again with more seeds before one is chosen."""
+
+    keep: Annotated[int, Field(ge=1)]
+    seeds: Annotated[int, Field(ge=1)]
+
+
+class SearchPart(Part):
+    """How ranges are searched: one search for each entry that has a range."""
+
+    pairs: Annotated[list[Name], Field(min_length=1)]
+    draws: Annotated[int, Field(ge=1, le=10_000)]
+    sampler: Literal["tpe", "random"] = "tpe"
+    maximize: Name = "val_top1_last"
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    generation: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Draws that are asked for before any of them is told; part of the study so that slots change nothing."""
+    finalists: Finalists | None = None
+    rungs: JsonValue = None
+    prefix: JsonValue = None
+    teachers: Name = "train"
+
+
+class CheckpointPart(Part):
+    """How often a run can be resumed from within an epoch; every epoch's end is kept anyway."""
+
+    every: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,5} ?(s|min|h)|epoch)$")] = "5 min"
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds between checkpoints within an epoch; None: only at its end."""
+        if self.every == "epoch":
+            return None
+        number = self.every.rstrip("sminh ")
+        return float(number) * {"s": 1, "min": 60, "h": 3600}[self.every[len(number) :].strip()]
+
+
+class ExecutionPart(Part):
+    """How jobs compute; in no key."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    layout: Literal["channels_last", "contiguous"] = "channels_last"
+
+
+class TablePart(Part):
+    """One table of the report."""
+
+    rows: Name = "distiller"
+    columns: Name = "pair"
+    metric: Name = "test_top1"
+    select: Literal["last", "best", "best-val"] = "last"
+    baseline: Label | None = None
+    title: Label | None = None
+    published: Name | None = None
+    fill: JsonValue = None
+    bold: JsonValue = None
+    average: JsonValue = None
+
+
+class FigurePart(Part):
+    """One figure of the report."""
+
+    x: Name
+    y: Name
+    lines: Name | None = None
+    title: Label | None = None
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class StudySpec(Part):
+    """A study file: the setup paragraph of a paper."""
+
+    study: StudyName
+    about: Annotated[str, Field(max_length=2000)] = ""
+    dataset: Name
+    teachers: Annotated[
+        Annotated[Name, Tag("<name>")] | Annotated[dict[str, Name], Tag("<map>")],
+        Discriminator(lambda value: "<map>" if isinstance(value, dict) else "<name>"),
+    ]
+    recipe: RecipePart | None = None
+    """The dataset's own recipe where none is named."""
+    pairs: Annotated[
+        Annotated[list[PairPart], Field(min_length=1), Tag("<list>")] | Annotated[Product, Tag("<product>")],
+        Discriminator(lambda value: "<product>" if isinstance(value, dict | Product) else "<list>"),
+    ]
+    distillers: Annotated[list[RowPart], Field(min_length=1)]
+    search: SearchPart | None = None
+    seeds: Annotated[
+        Annotated[int, Field(ge=1, le=1000), Tag("<number>")]
+        | Annotated[list[Seed], Field(min_length=1, max_length=1000), AfterValidator(_distinct), Tag("<list>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<number>"),
+    ] = 3
+    paired: bool = False
+    checkpoint: CheckpointPart = CheckpointPart()
+    execution: ExecutionPart = ExecutionPart()
+    tables: list[TablePart] = [TablePart()]
+    figures: list[FigurePart] = []
+
+    @property
+    def seed_list(self) -> list[int]:
+        """`seeds: 3` means 0, 1, 2."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+
+PARTS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): StudySpec,
+    ("recipe",): RecipeChange,
+    ("pairs",): Product,
+    ("distillers",): Group,
+    ("search",): SearchPart,
+    ("search", "finalists"): Finalists,
+    ("checkpoint",): CheckpointPart,
+    ("execution",): ExecutionPart,
+    ("tables",): TablePart,
+    ("figures",): FigurePart,
+}
+"""By the keys that lead there, the part whose keys are known, for suggestions."""
