@@ -73,7 +73,8 @@ class Expansion:
         settings = len({run.setting.key for run in self.wanted if run.purpose != "teacher"})
         runs = len({run.run_id for run in self.wanted})
         more = f", and up to {self.search_count:,} runs by search" if self.searched else ""
-        return f"{self.study.name}: {settings:,} settings, {runs:,} runs with their teachers{more}"
+        words = "setting" if settings == 1 else "settings"
+        return f"{self.study.name}: {settings:,} {words}, {runs:,} runs with their teachers{more}"
 
 
 def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansion:
