@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from kdharness.core.errors import ExitCode
@@ -46,8 +47,16 @@ class SubprocessExecutor:
     Its stdout and stderr are appended to the log of its first run.
     """
 
-    def __init__(self, home: Home, command: Sequence[str] = (sys.executable, "-m", "kdharness")) -> None:
+    def __init__(
+        self,
+        home: Home,
+        command: Sequence[str] = (sys.executable, "-m", "kdharness"),
+        *,
+        data: Path | None = None,
+    ) -> None:
+        """`data`: where jobs look datasets up, if not in the home's data directory."""
         self._home = home
+        self._data = () if data is None else ("--data", str(data.absolute()))
         self._command = tuple(command)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._submitted = 0
@@ -55,7 +64,7 @@ class SubprocessExecutor:
     def submit(self, run_ids: Sequence[str], slot: str) -> Handle:
         log = self._home.log(run_ids[0])
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = (*self._command, "job", "--home", str(self._home.root), "--slot", slot, *run_ids)
+        arguments = (*self._command, "job", "--home", str(self._home.root), "--slot", slot, *self._data, *run_ids)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 arguments,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from kdharness.datasets.registry import DATASETS
 from kdharness.results.store import Store
 from kdharness.runtime.runlog import note
 from kdharness.training import checkpoint, weights
-from kdharness.training.cohort import Member
+from kdharness.training.members import Member
 
 _REMEDY = "Put the file back from a copy, or train in a new home."
 
@@ -34,9 +35,9 @@ def prepare(home: Home, store: Store, run_id: str) -> Prepared:
     return Prepared(Member(run_id, setting, seed, teachers, resume_point(home, store, run_id)), sha256)
 
 
-def open_dataset(home: Home, setting: Setting) -> Dataset:
+def open_dataset(data: Path, setting: Setting) -> Dataset:
     """The setting's dataset. Raises EnvironmentRefused where its images are not those the setting was made for."""
-    dataset = DATASETS.get(setting.dataset)(home.data)
+    dataset = DATASETS.get(setting.dataset)(data)
     if dataset.fingerprint != setting.fingerprint:
         raise EnvironmentRefused(
             f"dataset {setting.dataset!r} has changed: the run was planned for fingerprint {setting.fingerprint[:12]}, "

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdharness.core.errors import BadInput, ExitCode, LeaseLost
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from kdharness.runtime.sink import Ending, JobSink
 
 
-def run_job(home: Home, run_ids: Sequence[str], *, slot: str) -> ExitCode:
+def run_job(home: Home, run_ids: Sequence[str], *, slot: str, data: Path | None = None) -> ExitCode:
     """Train the runs side by side until each is finished, has failed or the process is told to stop.
 
     DONE: all complete. SOME_FAILED: some ended badly (their logs say why). STOPPED: told to stop, by a signal or by
@@ -39,11 +40,17 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str) -> ExitCode:
         where = f"{platform.node()} · pid {os.getpid()} · slot {slot}"
         headers = {lease.run_id: f"attempt {lease.attempt} · {where}" for lease in leases}
         with run_logs(home, headers), Heartbeat(store, leases) as heartbeat:
-            return _train(home, store, leases, heartbeat, stop, device)
+            return _train(home, store, leases, heartbeat, stop, device, data or home.data)
 
 
 def _train(
-    home: Home, store: Store, leases: Sequence[Lease], heartbeat: Heartbeat, stop: Stop, device: str
+    home: Home,
+    store: Store,
+    leases: Sequence[Lease],
+    heartbeat: Heartbeat,
+    stop: Stop,
+    device: str,
+    data: Path,
 ) -> ExitCode:
     import torch
 
@@ -75,7 +82,7 @@ def _train(
         if members and not stop.requested:
             if len({(member.setting.dataset, member.setting.fingerprint) for member in members}) > 1:
                 raise BadInput("the runs of a job share one dataset")
-            train_cohort(members, open_dataset(home, members[0].setting), execution, sink)
+            train_cohort(members, open_dataset(data, members[0].setting), execution, sink)
     except Exception as error:  # noqa: BLE001  a bug or a failure below: it is written into the runs, not lost
         _fail(sink, error)
     if not stop.requested:

@@ -21,7 +21,7 @@ from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.runlog import note
 from kdharness.runtime.signals import Stop
 from kdharness.training import checkpoint, weights
-from kdharness.training.cohort import Diverged, EpochEnd, Finished
+from kdharness.training.members import Diverged, EpochEnd, Finished
 
 CHECKPOINT_SECONDS = 300.0
 """At most this much work is lost by a kill within a long epoch."""
@@ -56,15 +56,16 @@ class JobSink:
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
         self._saved_at = dict.fromkeys(self._leases, time.monotonic())
+        self._saved_step: dict[str, int] = {}
         self.endings: dict[str, Ending] = {}
         self.teacher_sha256: dict[str, str | None] = {}
         """Per run the hash of the teacher weights it is fed, set before training."""
 
     def epoch_end(self, run_id: str, end: EpochEnd) -> None:
         lease = self._lease(run_id)
-        folder = self._home.checkpoints(run_id, lease.fence)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{end.step:09d}.pt"
+        if not end.metrics and self._saved_step.get(run_id) == end.step:
+            return  # told to stop right after this point was saved
+        path = self._home.checkpoints(run_id, lease.fence) / f"{end.step:09d}.pt"
         sha256 = checkpoint.write(path, end.state)
         saved = Checkpoint(
             path=str(path.relative_to(self._home.root)),
@@ -76,6 +77,7 @@ class JobSink:
         with self._noticing_loss(run_id):
             superseded = self._store.commit_epoch(lease, end.epoch, end.step, end.metrics, saved)
         self._saved_at[run_id] = time.monotonic()
+        self._saved_step[run_id] = end.step
         for old in superseded:
             (self._home.root / old.path).unlink(missing_ok=True)
 
@@ -83,9 +85,7 @@ class JobSink:
         lease = self._lease(run_id)
         with self._noticing_loss(run_id):  # asked once more, so that a paused job does not replace its successor's file
             self._store.heartbeat([lease])
-        path = self._home.weights(run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        weights.save_weights(path, result.weights)
+        weights.save_weights(self._home.weights(run_id), result.weights)
         with self._noticing_loss(run_id):
             self._store.complete(
                 lease,

@@ -26,7 +26,7 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def slots(count: int | None = None) -> tuple[str, ...]:
+def choose_slots(count: int | None = None) -> tuple[str, ...]:
     """`count` slots, default one per GPU, else one per usable core.
 
     With GPUs they go round: cuda:0, cuda:1, cuda:0#2, cuda:1#2. Raises BadInput for a count below 1.

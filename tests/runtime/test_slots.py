@@ -9,14 +9,14 @@ from kdharness.runtime import slots
 def test_one_slot_per_usable_core_without_a_gpu(monkeypatch):
     monkeypatch.setattr(slots, "gpu_count", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 8})
-    assert slots.slots() == ("cpu:0", "cpu:1", "cpu:2")
-    assert slots.slots(1) == ("cpu:0",)
+    assert slots.choose_slots() == ("cpu:0", "cpu:1", "cpu:2")
+    assert slots.choose_slots(1) == ("cpu:0",)
 
 
 def test_one_slot_per_gpu_and_more_go_round(monkeypatch):
     monkeypatch.setattr(slots, "gpu_count", lambda: 2)
-    assert slots.slots() == ("cuda:0", "cuda:1")
-    assert slots.slots(5) == ("cuda:0", "cuda:1", "cuda:0#2", "cuda:1#2", "cuda:0#3")
+    assert slots.choose_slots() == ("cuda:0", "cuda:1")
+    assert slots.choose_slots(5) == ("cuda:0", "cuda:1", "cuda:0#2", "cuda:1#2", "cuda:0#3")
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_other_slots_are_refused(slot):
 
 def test_no_slots_are_refused():
     with pytest.raises(BadInput, match="--slots 0"):
-        slots.slots(0)
+        slots.choose_slots(0)

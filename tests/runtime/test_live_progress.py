@@ -1,0 +1,82 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from kdharness.results.records import QueueRow
+from kdharness.runtime.outlook import eta
+from kdharness.runtime.progress import LiveProgress, PlainProgress, RunLine, Snapshot, clock, picture, progress_for
+
+LINES = tuple(
+    RunLine(
+        f"cuda:{slot}", f"{slot}", "KD + label smoothing", "resnet32x4 -> shuffle_v2", 4, 137, 240, 1.2345, 93.21, 32e3
+    )
+    for slot in range(2)
+)
+
+
+def snapshot(elapsed=75.0, **changes):
+    values = {"total": 1900, "complete": 512, "failed": 3, "blocked": 12, "fraction": 0.34, "eta_seconds": 98765.0}
+    return Snapshot(**{**values, "elapsed_seconds": elapsed, "running": LINES, **changes})
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_every_number_is_readable_at_this_width(width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(picture(snapshot()))
+    head, titles, *lines = console.file.getvalue().splitlines()
+    assert "512/1900 runs · 34% · 3 failed · 12 blocked · 1:15 · ETA 1 d 03:26" in head
+    assert titles.split() == ["slot", "method", "pair", "seed", "epoch", "loss", "train", "%", "img/s"]
+    assert len(lines) == 2
+    for line in lines:
+        assert len(line) <= width and line.split()[-4:] == ["137/240", "1.234", "93.2", "32,000"]
+    assert ("resnet32x4 -> shuffle_v2" in lines[0]) == (width == 160)
+
+
+def test_no_figure_where_nothing_is_known_yet():
+    line = RunLine("cpu:0", "r", "KD", "a -> b", 0, 0, 30)
+    console = Console(width=100, file=io.StringIO())
+    console.print(picture(snapshot(running=(line,), eta_seconds=None, failed=0, blocked=0)))
+    text = console.file.getvalue()
+    assert "ETA ..." in text and "failed" not in text and "0/30" in text and "None" not in text
+
+
+def test_failures_stay_above_the_live_display():
+    console = Console(width=80, file=io.StringIO(), force_terminal=True)
+    with LiveProgress(console) as live:
+        live.show(snapshot())
+        live.say("KD a -> b seed 0: failed: [boom] see log", bad=True)
+    assert "failed: [boom] see log" in console.file.getvalue()
+
+
+def test_plain_lines_are_events_and_one_a_minute():
+    console = Console(width=80, file=io.StringIO())
+    plain = progress_for(console)
+    assert isinstance(plain, PlainProgress)
+    with plain:
+        for second in range(0, 130, 10):
+            plain.show(snapshot(float(second)))
+            if second == 30:
+                plain.say("KD resnet20 -> resnet8 seed 0: complete; " + "a long line is never folded " * 5)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["[0:30]", "[1:30]"]
+    assert "512/1900 runs" in lines[1]
+
+
+def test_clock():
+    assert [clock(seconds) for seconds in (0, 59.6, 3723, 100_000)] == ["0:00", "1:00", "1:02:03", "1 d 03:46"]
+
+
+def row(label, epoch=0, state="waiting"):
+    return QueueRow(f"{label}{epoch}", state, 0, 0, "final", epoch=epoch, epochs=10, label=label, pair="p")
+
+
+def test_time_left_is_the_work_left_over_the_slots():
+    known = {("kd", "p"): 2.0, ("dkd", "p"): 4.0}
+    assert eta([], known, 2) == 0.0
+    assert eta([row("kd")], {}, 2) is None
+    assert eta([row("kd", 5, "running"), row("dkd", 5, "running")], known, 1) == 30.0
+    assert (
+        eta([row("kd", 5, "running"), row("dkd", 5, "running")], known, 2) == 20.0
+    )  # the longer one is alone at the end
+    assert eta([row("new", 5, "running")], known, 8) == 15.0  # a mean of what is known
