@@ -1,0 +1,1 @@
+"""Pure functions from the tidy frame to tables, and from tables to text."""
