@@ -1,0 +1,40 @@
+"""Every registered distiller keeps the laws, with its defaults and with its other switches."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from kdharness.core.types import Distiller, DistillerConfig
+from kdharness.distillers.registry import DISTILLERS
+from kdharness.testing.distiller import DISTILLER_CHECKS, check_zero_at_equal
+
+SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
+    "kd": ({"standardize": "zscore"}, {"standardize": "zscore", "std": "population"}),
+    "dkd": ({"standardize": "zscore", "warmup": 0},),
+    "luminet": ({"warmup": 0, "temperature": 0.7},),
+    "fitnet": ({"layer": "stem"},),
+}
+ZERO_AT_EQUAL = {"none": (), "kd": ("kd",), "dkd": ("tckd", "nckd"), "luminet": ("kd",), "fitnet": ()}
+
+CASES = [
+    pytest.param(name, values, id=f"{name}-{'-'.join(str(value) for value in values.values()) or 'defaults'}")
+    for name in DISTILLERS
+    for values in ({}, *SWITCHES.get(name, ()))
+]
+
+
+def config_of(name: str, values: dict[str, object]) -> DistillerConfig:
+    return DISTILLERS.get(name).Config(**values)
+
+
+@pytest.mark.parametrize("check", DISTILLER_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize(("name", "values"), CASES)
+def test_law(
+    name: str, values: dict[str, object], check: Callable[[type[Distiller], DistillerConfig | None], None]
+) -> None:
+    check(DISTILLERS.get(name), config_of(name, values))
+
+
+@pytest.mark.parametrize(("name", "values"), CASES)
+def test_known_minimum(name: str, values: dict[str, object]) -> None:
+    check_zero_at_equal(DISTILLERS.get(name), config_of(name, values), ZERO_AT_EQUAL[name])
