@@ -5,6 +5,9 @@ from typing import Any
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
+from kdharness.results import draws, export, mirror, outbox, progress, reading, studies
+from kdharness.results import leases as holding
+from kdharness.results.database import open_database
 from kdharness.results.owner import Owner
 from kdharness.results.records import (
     AttemptRow,
@@ -54,11 +57,11 @@ class Store:
         Raises BadInput where there is none, EnvironmentRefused for one that is newer, older (without `create`),
         damaged, or on a network file system.
         """
-        raise NotImplementedError
+        self._database = open_database(home.results, create=create)
 
     def close(self) -> None:
         """Let go of all connections."""
-        raise NotImplementedError
+        self._database.close()
 
     # What studies ask for
 
@@ -69,55 +72,55 @@ class Store:
 
         Runs that `extend_study` added stay as long as the text does not change.
         """
-        raise NotImplementedError
+        return studies.save(self._database, name, text, wanted, path, spec)
 
     def extend_study(self, name: str, wanted: Sequence[WantedRun]) -> StudyChange:
         """Make the study ask for `wanted` too. Raises BadInput for an unknown study."""
-        raise NotImplementedError
+        return studies.extend(self._database, name, wanted)
 
     def study(self, name: str) -> StudyRow:
         """Raises BadInput for an unknown study, with a suggestion."""
-        raise NotImplementedError
+        return studies.studies(self._database, name)[0]
 
     def studies(self) -> list[StudyRow]:
         """All studies by name."""
-        raise NotImplementedError
+        return studies.studies(self._database)
 
     def texts(self, name: str) -> list[StudyText]:
         """Every version of the study's file, oldest first."""
-        raise NotImplementedError
+        return studies.texts(self._database, name)
 
     def save_draw(
         self, study: str, label: str, number: int, generation: int, params: Mapping[str, Any], run_id: str
     ) -> None:
         """Keep one point of a search; saving the same point again changes nothing."""
-        raise NotImplementedError
+        draws.save(self._database, study, label, number, generation, params, run_id)
 
     def draws(self, study: str, label: str) -> list[Draw]:
         """The search's points in number order, with their runs' states and final metrics."""
-        raise NotImplementedError
+        return draws.read(self._database, study, label)
 
     # Who works on what
 
     def queue(self, study: str | None = None) -> list[QueueRow]:
         """The runs that the study (or any study) asks for: teachers, then breadth first by seed, then by row."""
-        raise NotImplementedError
+        return reading.queue(self._database, study)
 
     def claim(
         self, run_ids: Sequence[str], owner: Owner, *, slot: str, lease_seconds: float = 60
     ) -> list[Lease] | None:
         """Leases for all of `run_ids` in their order, or None and no change if one is not waiting or not ready."""
-        raise NotImplementedError
+        return holding.claim(self._database, run_ids, owner, slot, lease_seconds)
 
     def heartbeat(self, leases: Sequence[Lease], lease_seconds: float = 60) -> None:
         """Renew the leases from now. Raises LeaseLost naming the lost ones in `run_ids`; the others are renewed."""
-        raise NotImplementedError
+        holding.heartbeat(self._database, leases, lease_seconds)
 
     def start(
         self, lease: Lease, *, numerics: Numerics, device: str, commit: str | None, versions: Mapping[str, str]
     ) -> None:
         """Record with what the attempt computes. Raises LeaseLost."""
-        raise NotImplementedError
+        progress.start(self._database, lease, numerics, device, commit, versions)
 
     def commit_epoch(
         self, lease: Lease, epoch: int, step: int, metrics: Mapping[str, float], checkpoint: Checkpoint | None
@@ -127,11 +130,11 @@ class Store:
         `epoch` is the last finished one; `metrics` are its own, or empty in the middle of the next. Raises
         LeaseLost; SealedSplit for a test metric.
         """
-        raise NotImplementedError
+        return progress.commit_epoch(self._database, lease, epoch, step, metrics, checkpoint)
 
     def checkpoints(self, run_id: str) -> list[Checkpoint]:
         """At most two, newest first; none for a complete run."""
-        raise NotImplementedError
+        return progress.checkpoints(self._database, run_id)
 
     def complete(
         self,
@@ -146,95 +149,95 @@ class Store:
 
         `sealed` is name -> [(epoch, value), ...]. Raises LeaseLost, also when it was completed before.
         """
-        raise NotImplementedError
+        progress.complete(self._database, lease, metrics, sealed, weights_sha256, teacher_sha256, predictions)
 
     def end(self, lease: Lease, state: State, *, reason: str, message: str) -> None:
         """End the run as failed, diverged, pruned or cancelled. Raises LeaseLost."""
-        raise NotImplementedError
+        holding.end(self._database, lease, state, reason, message)
 
     def release(self, lease: Lease, *, reason: str) -> None:
         """Give the run back to the queue; the attempt does not count. Raises LeaseLost."""
-        raise NotImplementedError
+        holding.release(self._database, lease, reason)
 
     def reap(self, is_alive: Callable[[Owner], bool], max_attempts: int = 3) -> list[Reaped]:
         """Take running runs from owners that are dead or whose lease has ended: back to waiting, the attempt counts.
 
         After `max_attempts` attempts in a row that committed no checkpoint the run is failed.
         """
-        raise NotImplementedError
+        return holding.reap(self._database, is_alive, max_attempts)
 
     def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int:
         """How many runs wait again: the named ones that ended without a result, or all failed and cancelled ones."""
-        raise NotImplementedError
+        return holding.retry(self._database, study, run_ids)
 
     def cancel(self, study: str, run_ids: Sequence[str] | None = None) -> int:
         """How many runs were cancelled: the study's (or the named ones of them) that were waiting or running."""
-        raise NotImplementedError
+        return holding.cancel(self._database, study, run_ids)
 
     # What came out
 
     def setting(self, run_id: str) -> tuple[Setting, int]:
         """The run's setting and seed. Raises BadInput for an unknown run."""
-        raise NotImplementedError
+        return reading.setting(self._database, run_id)
 
     def run(self, run_id: str) -> RunRow:
         """Raises BadInput for an unknown run."""
-        raise NotImplementedError
+        return reading.run(self._database, run_id)
 
     def weights_of(self, key: RunKey) -> str | None:
         """SHA-256 of the finished run's student; None as long as it is not complete."""
-        raise NotImplementedError
+        return reading.weights_of(self._database, key)
 
     def predictions(self, run_id: str) -> bytes | None:
         """What `complete` was given."""
-        raise NotImplementedError
+        return reading.predictions(self._database, run_id)
 
     def epoch_metrics(self, run_id: str) -> list[EpochMetric]:
         """By epoch and name."""
-        raise NotImplementedError
+        return reading.epoch_metrics(self._database, run_id)
 
     def rows(self, study: str) -> list[ResultRow]:
         """One per run, label and pair, in the order of the study file."""
-        raise NotImplementedError
+        return reading.rows(self._database, study)
 
     def export(self, study: str) -> Iterator[dict[str, Any]]:
         """The rows as JSON objects; non-finite metrics as "nan", "inf", "-inf", times as ISO 8601."""
-        raise NotImplementedError
+        return export.export(self._database, study)
 
     def ledger(self) -> list[Revealed]:
         """How many settings had a test score revealed, per dataset, pair and distiller."""
-        raise NotImplementedError
+        return export.ledger(self._database)
 
     def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a SELECT, on a connection that can only read. Raises BadInput for anything else."""
-        raise NotImplementedError
+        return export.query(self._database, sql, limit)
 
     # What is told to others
 
     def outbox(self, limit: int = 500) -> list[OutboxRow]:
         """The oldest (study, run) pairs whose mirror is behind; at most one row each."""
-        raise NotImplementedError
+        return outbox.read(self._database, limit)
 
     def outbox_size(self) -> int:
         """How many (study, run) pairs are behind."""
-        raise NotImplementedError
+        return outbox.size(self._database)
 
     def outbox_done(self, ids: Sequence[int]) -> None:
         """Strike these rows; a pair that changed after its row was read has a row with another id, which stays."""
-        raise NotImplementedError
+        outbox.strike(self._database, ids)
 
     def mirror_view(self, study_run_id: int) -> MirrorView | None:
         """What to tell of this pair now; None if the study no longer asks for the run."""
-        raise NotImplementedError
+        return mirror.view(self._database, study_run_id)
 
     def mirror_save(self, study_run_id: int, *, external_id: str, logged_epoch: int, finished: bool) -> None:
         """Remember what the tracker knows of this pair."""
-        raise NotImplementedError
+        mirror.save(self._database, study_run_id, external_id, logged_epoch, finished)
 
     def take_mirror_lease(self, owner: Owner, lease_seconds: float = 60) -> bool:
         """True if `owner` is the mirror now (also renews); False while another living one is."""
-        raise NotImplementedError
+        return mirror.take_lease(self._database, owner, lease_seconds)
 
     def release_mirror_lease(self, owner: Owner) -> None:
         """Let the next mirror start at once; without effect for anyone else's lease."""
-        raise NotImplementedError
+        mirror.release_lease(self._database, owner)

@@ -1,0 +1,62 @@
+"""The points of a study's searches, from which a search is rebuilt after any interruption."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import select
+from sqlalchemy.dialects import sqlite
+
+from kdharness.core.records import State
+from kdharness.results import schema
+from kdharness.results.database import Database
+from kdharness.results.encoding import dumps, now_ms
+from kdharness.results.reading import metrics_of
+from kdharness.results.records import Draw
+from kdharness.results.studies import study_id_of
+
+
+def save(
+    database: Database,
+    study: str,
+    label: str,
+    number: int,
+    generation: int,
+    params: Mapping[str, Any],
+    run_id: str,
+) -> None:
+    """See Store.save_draw."""
+    point = {"generation": generation, "params": dumps(dict(params)), "run_id": run_id}
+    with database.write() as connection:
+        place = {"study_id": study_id_of(connection, study), "label": label, "number": number}
+        statement = sqlite.insert(schema.Draw).values(**place, **point, created_ms=now_ms())
+        connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=point))
+
+
+def read(database: Database, study: str, label: str) -> list[Draw]:
+    """See Store.draws."""
+    with database.read() as connection:
+        of_search = (schema.Draw.study_id == study_id_of(connection, study), schema.Draw.label == label)
+        rows = (
+            connection.execute(
+                select(schema.Draw, schema.Run.state)
+                .join(schema.Run, schema.Run.run_id == schema.Draw.run_id)
+                .where(*of_search)
+                .order_by(schema.Draw.number)
+            )
+            .mappings()
+            .all()
+        )
+        metrics = metrics_of(connection, select(schema.Draw.run_id).where(*of_search))
+    return [
+        Draw(
+            label=row["label"],
+            number=row["number"],
+            generation=row["generation"],
+            params=json.loads(row["params"]),
+            run_id=row["run_id"],
+            state=cast(State, row["state"]),
+            metrics=metrics.get(row["run_id"], {}),
+        )
+        for row in rows
+    ]

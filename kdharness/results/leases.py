@@ -1,0 +1,240 @@
+"""Who may write for a run: claims, heartbeats, and how a run is let go, ended or taken from a dead owner.
+
+A claim raises the run's fence; every later write names the fence it was claimed under, so that an owner who was
+paused past his lease writes nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Connection, RowMapping, Update, exists, insert, select, update
+from sqlalchemy.orm import aliased
+
+from kdharness.core.errors import BadInput, LeaseLost
+from kdharness.core.records import State
+from kdharness.results import outbox, schema
+from kdharness.results.database import Database
+from kdharness.results.encoding import among, now_ms, owner_columns, owner_of
+from kdharness.results.owner import Owner, boot_id, boottime
+from kdharness.results.records import Lease, Reaped
+from kdharness.results.studies import study_id_of
+
+NOBODY: dict[str, Any] = {
+    "owner_host": None,
+    "owner_boot_id": None,
+    "owner_pid": None,
+    "owner_pid_start": None,
+    "owner_nonce": None,
+    "slot": None,
+    "lease_until": None,
+}
+RETRIED = ("failed", "cancelled")
+"""What `retry` takes up by itself; a diverged or pruned run would end the same way and has to be named."""
+
+
+def fenced(connection: Connection, lease: Lease, **values: Any) -> None:
+    """Write to the run's row under the lease. Raises LeaseLost if another attempt owns the run, or nobody does."""
+    if not connection.execute(of_lease(lease).values(**values)).rowcount:
+        raise lost([lease])
+
+
+def of_lease(lease: Lease) -> Update:
+    """An update of the run's row that touches nothing once the lease is lost."""
+    return update(schema.Run).where(
+        schema.Run.run_id == lease.run_id, schema.Run.fence == lease.fence, schema.Run.state == "running"
+    )
+
+
+def lost(leases: Sequence[Lease]) -> LeaseLost:
+    """The error that names them."""
+    names = ", ".join(f"{lease.run_id} (attempt {lease.attempt})" for lease in leases)
+    return LeaseLost(
+        f"the lease was lost: {names}",
+        run_ids=tuple(lease.run_id for lease in leases),
+        remedy="another attempt owns the run, or it was cancelled; nothing more is written",
+    )
+
+
+def is_expired(row: RowMapping) -> bool:
+    """The lease in this row of runs has ended; so has every lease of another boot. False where there is none."""
+    if row["lease_until"] is None:
+        return False
+    return bool(row["owner_boot_id"] != boot_id() or row["lease_until"] < boottime())
+
+
+def claim(
+    database: Database, run_ids: Sequence[str], owner: Owner, slot: str, lease_seconds: float
+) -> list[Lease] | None:
+    """See Store.claim."""
+    wanted = list(dict.fromkeys(run_ids))
+    teacher = aliased(schema.Run)
+    unmet = (
+        exists()
+        .where(schema.RunNeed.run_id == schema.Run.run_id)
+        .where(teacher.run_id == schema.RunNeed.needs_run_id)
+        .where(teacher.state != "complete")
+    )
+    with database.write() as connection:
+        free = connection.execute(
+            select(schema.Run.run_id, schema.Run.fence, schema.Run.attempts)
+            .where(schema.Run.run_id.in_(among(wanted)), schema.Run.state == "waiting")
+            .where(~unmet)
+        ).all()
+        if len(free) != len(wanted):
+            return None
+        leases = {row.run_id: Lease(row.run_id, row.fence + 1, row.attempts + 1) for row in free}
+        connection.execute(
+            update(schema.Run)
+            .where(schema.Run.run_id.in_(among(wanted)))
+            .values(
+                state="running",
+                fence=schema.Run.fence + 1,
+                attempts=schema.Run.attempts + 1,
+                slot=slot,
+                lease_until=boottime() + lease_seconds,
+                reason=None,
+                message=None,
+                **owner_columns(owner),
+            )
+        )
+        row = {"counted": True, "slot": slot, "checkpoints": 0, "claimed_ms": now_ms(), **owner_columns(owner)}
+        attempts = [row | {"run_id": lease.run_id, "number": lease.fence} for lease in leases.values()]
+        if attempts:
+            connection.execute(insert(schema.Attempt), attempts)
+    return [leases[run_id] for run_id in wanted]
+
+
+def heartbeat(database: Database, leases: Sequence[Lease], lease_seconds: float) -> None:
+    """See Store.heartbeat."""
+    with database.write() as connection:
+        until = boottime() + lease_seconds
+        gone = [lease for lease in leases if not connection.execute(of_lease(lease).values(lease_until=until)).rowcount]
+    if gone:  # after the commit, so that the others are renewed
+        raise lost(gone)
+
+
+def end(database: Database, lease: Lease, state: State, reason: str, message: str) -> None:
+    """See Store.end."""
+    if state not in ("failed", "diverged", "pruned", "cancelled"):
+        raise ValueError(f"a run does not end as {state!r}")
+    finished = now_ms()
+    with database.write() as connection:
+        told = {"reason": reason, "message": message}
+        fenced(connection, lease, state=state, finished_ms=finished, **NOBODY, **told)
+        close_attempt(connection, lease.run_id, lease.fence, outcome=state, finished_ms=finished, **told)
+        outbox.mark_runs(connection, [lease.run_id], "state")
+
+
+def release(database: Database, lease: Lease, reason: str) -> None:
+    """See Store.release."""
+    with database.write() as connection:
+        fenced(connection, lease, state="waiting", attempts=schema.Run.attempts - 1, **NOBODY)
+        how = {"outcome": "released", "reason": reason, "counted": False}
+        close_attempt(connection, lease.run_id, lease.fence, finished_ms=now_ms(), **how)
+        outbox.mark_runs(connection, [lease.run_id], "state")
+
+
+def close_attempt(connection: Connection, run_id: str, number: int, **values: Any) -> None:
+    """Write how the attempt ended."""
+    this = (schema.Attempt.run_id == run_id, schema.Attempt.number == number)
+    connection.execute(update(schema.Attempt).where(*this).values(**values))
+
+
+def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: int) -> list[Reaped]:
+    """See Store.reap."""
+    with database.read() as connection:
+        running = connection.execute(select(schema.Run).where(schema.Run.state == "running")).mappings().all()
+    verdicts: dict[Owner, bool] = {}
+    found: list[tuple[RowMapping, Owner, Literal["dead", "expired"]]] = []
+    for row in running:
+        owner = owner_of(row)
+        if owner is None:
+            continue
+        if owner not in verdicts:
+            verdicts[owner] = is_alive(owner)
+        if not verdicts[owner]:
+            found.append((row, owner, "dead"))
+        elif is_expired(row):
+            found.append((row, owner, "expired"))
+    if not found:
+        return []
+    with database.write() as connection:
+        reaped = [_take(connection, row, owner, cause, max_attempts) for row, owner, cause in found]
+        taken = [one for one in reaped if one is not None]
+        outbox.mark_runs(connection, [one.run_id for one in taken], "state")
+    return taken
+
+
+def _take(
+    connection: Connection, row: RowMapping, owner: Owner, cause: Literal["dead", "expired"], max_attempts: int
+) -> Reaped | None:
+    """Take the run if nothing has moved since `row` was read; None if a heartbeat or another reaper came first."""
+    run_id, fence = row["run_id"], row["fence"]
+    progress = connection.scalar(
+        select(schema.Attempt.checkpoints).where(schema.Attempt.run_id == run_id, schema.Attempt.number == fence)
+    )
+    futile = 0 if progress else row["futile"] + 1
+    state: State = "failed" if futile >= max_attempts else "waiting"
+    told: dict[str, Any] = {"reason": None, "message": None, "finished_ms": None}
+    if state == "failed":
+        message = f"{futile} attempts in a row ended without a new checkpoint"
+        told = {"reason": "no progress", "message": message, "finished_ms": now_ms()}
+    unmoved = update(schema.Run).where(
+        schema.Run.run_id == run_id,
+        schema.Run.fence == fence,
+        schema.Run.state == "running",
+        schema.Run.lease_until == row["lease_until"],
+    )
+    if not connection.execute(unmoved.values(state=state, futile=futile, **NOBODY, **told)).rowcount:
+        return None
+    close_attempt(connection, run_id, fence, outcome="lost", reason=cause, finished_ms=now_ms())
+    return Reaped(run_id, state, row["attempts"], cause, owner)
+
+
+def retry(database: Database, study: str, run_ids: Sequence[str] | None) -> int:
+    """See Store.retry."""
+    states = RETRIED if run_ids is None else (*RETRIED, "diverged", "pruned")
+    with database.write() as connection:
+        chosen = _chosen(connection, study, run_ids, states)
+        connection.execute(
+            update(schema.Run)
+            .where(schema.Run.run_id.in_(among(chosen)))
+            .values(state="waiting", futile=0, finished_ms=None, reason=None, message=None)
+        )
+        outbox.mark_runs(connection, chosen, "state")
+    return len(chosen)
+
+
+def cancel(database: Database, study: str, run_ids: Sequence[str] | None) -> int:
+    """See Store.cancel."""
+    with database.write() as connection:
+        chosen = _chosen(connection, study, run_ids, ("waiting", "running"))
+        finished = now_ms()
+        connection.execute(
+            update(schema.Run)
+            .where(schema.Run.run_id.in_(among(chosen)))
+            .values(state="cancelled", finished_ms=finished, reason="cancelled", message=None, **NOBODY)
+        )
+        connection.execute(
+            update(schema.Attempt)
+            .where(schema.Attempt.run_id.in_(among(chosen)), schema.Attempt.outcome.is_(None))
+            .values(outcome="cancelled", finished_ms=finished)
+        )
+        outbox.mark_runs(connection, chosen, "state")
+    return len(chosen)
+
+
+def _chosen(connection: Connection, study: str, run_ids: Sequence[str] | None, states: Sequence[str]) -> list[str]:
+    """The study's runs (or the named ones of them) in one of `states`. Raises BadInput for a run of no such study."""
+    asked = {
+        row.run_id: row.state
+        for row in connection.execute(
+            select(schema.Run.run_id, schema.Run.state)
+            .join(schema.StudyRun, schema.StudyRun.run_id == schema.Run.run_id)
+            .where(schema.StudyRun.study_id == study_id_of(connection, study))
+        )
+    }
+    for run_id in run_ids or ():
+        if run_id not in asked:
+            raise BadInput(f"the study {study!r} does not ask for a run {run_id!r}")
+    return [run_id for run_id in (asked if run_ids is None else run_ids) if asked[run_id] in states]

@@ -1,0 +1,282 @@
+"""What came out, and where it stands: the queue, runs, results as studies show them, the ledger."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
+
+from kdharness.core.errors import BadInput
+from kdharness.core.records import Purpose, RunKey, Setting
+from kdharness.results import schema
+from kdharness.results.database import Database
+from kdharness.results.encoding import join_value, known_moment, moment, owner_of, setting_of
+from kdharness.results.leases import is_expired
+from kdharness.results.records import AttemptRow, EpochMetric, QueueRow, ResultRow, RunRow
+from kdharness.results.studies import study_id_of
+
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+"""In the order of work: a run that serves as a teacher anywhere goes first."""
+
+
+def queue(database: Database, study: str | None) -> list[QueueRow]:
+    """See Store.queue."""
+    label = schema.StudyLabel
+    runs = (
+        select(schema.Run, schema.Setting.epochs, label.row, label.purpose, label.label, label.pair)
+        .join(schema.Setting, schema.Setting.setting_key == schema.Run.setting_key)
+        .join(schema.StudyRun, schema.StudyRun.run_id == schema.Run.run_id)
+        .join(label, label.study_run_id == schema.StudyRun.study_run_id)
+        .order_by(label.study_label_id)
+    )
+    needs = select(schema.RunNeed.run_id, schema.RunNeed.needs_run_id).order_by(schema.RunNeed.needs_run_id)
+    with database.read() as connection:
+        if study is not None:
+            this = schema.StudyRun.study_id == study_id_of(connection, study)
+            runs = runs.where(this)
+            needs = needs.join(schema.StudyRun, schema.StudyRun.run_id == schema.RunNeed.run_id).where(this)
+        needed: dict[str, list[str]] = {}
+        for run_id, need in connection.execute(needs):
+            needed.setdefault(run_id, []).append(need)
+        found: dict[str, list[RowMapping]] = {}
+        for row in connection.execute(runs).mappings():
+            found.setdefault(row["run_id"], []).append(row)
+    rows = [_queue_row(shown, tuple(dict.fromkeys(needed.get(run_id, ())))) for run_id, shown in found.items()]
+    return sorted(rows, key=lambda one: (one.purpose != "teacher", one.seed, one.row))
+
+
+def _queue_row(shown: list[RowMapping], needs: tuple[str, ...]) -> QueueRow:
+    """One run; where several labels show it, it is named by the first and works for the most urgent."""
+    run = shown[0]
+    return QueueRow(
+        run_id=run["run_id"],
+        state=run["state"],
+        seed=run["seed"],
+        row=min(one["row"] for one in shown),
+        purpose=min((one["purpose"] for one in shown), key=_PURPOSES.index),
+        needs=needs,
+        owner=owner_of(run),
+        slot=run["slot"],
+        attempts=run["attempts"],
+        epoch=run["epoch"],
+        epochs=run["epochs"],
+        lease_expired=is_expired(run),
+        label=run["label"],
+        pair=run["pair"],
+        reason=run["reason"],
+        message=run["message"],
+    )
+
+
+def setting(database: Database, run_id: str) -> tuple[Setting, int]:
+    """See Store.setting."""
+    with database.read() as connection:
+        row = _run(connection, run_id)
+    return setting_of(row["canonical"]), row["seed"]
+
+
+def _run(connection: Connection, run_id: str) -> RowMapping:
+    """The row of runs with its setting. Raises BadInput for an unknown run."""
+    row = (
+        connection.execute(
+            select(schema.Run, schema.Setting.canonical, schema.Setting.epochs)
+            .join(schema.Setting, schema.Setting.setting_key == schema.Run.setting_key)
+            .where(schema.Run.run_id == run_id)
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise BadInput(f"unknown run {run_id!r}", remedy="`kdharness status` lists the runs")
+    return row
+
+
+def run(database: Database, run_id: str) -> RunRow:
+    """See Store.run."""
+    with database.read() as connection:
+        row = _run(connection, run_id)
+        attempts = connection.execute(
+            select(schema.Attempt).where(schema.Attempt.run_id == run_id).order_by(schema.Attempt.number)
+        )
+        history = tuple(_attempt(one) for one in attempts.mappings())
+        needs = connection.scalars(
+            select(schema.RunNeed.needs_run_id)
+            .where(schema.RunNeed.run_id == run_id)
+            .order_by(schema.RunNeed.needs_run_id)
+        )
+        needed = tuple(needs)
+        rows = tuple(rows_where(connection, schema.Run.run_id == run_id))
+        metrics = metrics_of(connection, select(schema.Run.run_id).where(schema.Run.run_id == run_id)).get(run_id, {})
+    numerics = tuple(json.loads(row["numerics_keys"]))
+    return RunRow(
+        run_id=run_id,
+        setting=setting_of(row["canonical"]),
+        setting_key=row["setting_key"],
+        seed=row["seed"],
+        state=row["state"],
+        reason=row["reason"],
+        message=row["message"],
+        epoch=row["epoch"],
+        step=row["step"],
+        epochs=row["epochs"],
+        attempts=row["attempts"],
+        history=history,
+        owner=owner_of(row),
+        slot=row["slot"],
+        lease_expired=is_expired(row),
+        needs=needed,
+        metrics=metrics,
+        numerics_key=numerics[-1] if numerics else None,
+        numerics_keys=numerics,
+        weights_sha256=row["weights_sha256"],
+        teacher_sha256=row["teacher_sha256"],
+        device=row["device"],
+        started=moment(row["started_ms"]),
+        finished=moment(row["finished_ms"]),
+        rows=rows,
+    )
+
+
+def _attempt(row: RowMapping) -> AttemptRow:
+    owner = owner_of(row)
+    assert owner is not None  # its columns are NOT NULL
+    return AttemptRow(
+        number=row["number"],
+        counted=row["counted"],
+        outcome=row["outcome"],
+        reason=row["reason"],
+        message=row["message"],
+        owner=owner,
+        slot=row["slot"],
+        device=row["device"],
+        commit=row["git_commit"],
+        versions=json.loads(row["versions"] or "{}"),
+        numerics_key=row["numerics_key"],
+        numerics=json.loads(row["numerics"] or "{}"),
+        claimed=known_moment(row["claimed_ms"]),
+        started=moment(row["started_ms"]),
+        finished=moment(row["finished_ms"]),
+    )
+
+
+def weights_of(database: Database, key: RunKey) -> str | None:
+    """See Store.weights_of."""
+    this = (schema.Run.setting_key == key.setting_key, schema.Run.seed == key.seed)
+    with database.read() as connection:
+        return connection.scalar(select(schema.Run.weights_sha256).where(*this))
+
+
+def predictions(database: Database, run_id: str) -> bytes | None:
+    """See Store.predictions."""
+    with database.read() as connection:
+        return connection.scalar(select(schema.Prediction.packed).where(schema.Prediction.run_id == run_id))
+
+
+def epoch_metrics(database: Database, run_id: str) -> list[EpochMetric]:
+    """See Store.epoch_metrics."""
+    with database.read() as connection:
+        return epochs_of(connection, run_id)
+
+
+def epochs_of(connection: Connection, run_id: str) -> list[EpochMetric]:
+    """All values of all epochs of a run, by epoch and name."""
+    table = schema.EpochMetric
+    rows = connection.execute(
+        select(table.name, table.epoch, table.value, table.nonfinite, table.at_ms)
+        .where(table.run_id == run_id)
+        .order_by(table.epoch, table.name)
+    )
+    return [
+        EpochMetric(name, epoch, join_value(value, nonfinite), at_ms) for name, epoch, value, nonfinite, at_ms in rows
+    ]
+
+
+def metrics_of(connection: Connection, run_ids: Select[str]) -> dict[str, dict[str, float]]:
+    """Per run its final metrics; runs without any are absent."""
+    table = schema.Metric
+    found: dict[str, dict[str, float]] = {}
+    for run_id, name, value, nonfinite in connection.execute(
+        select(table.run_id, table.name, table.value, table.nonfinite)
+        .where(table.run_id.in_(run_ids))
+        .order_by(table.run_id, table.name)
+    ):
+        found.setdefault(run_id, {})[name] = join_value(value, nonfinite)
+    return found
+
+
+_SHOWN = (
+    select(
+        schema.Run,
+        schema.Setting.canonical,
+        schema.Setting.dataset,
+        schema.Setting.distiller,
+        schema.Setting.epochs,
+        schema.Study.name.label("study"),
+        schema.StudyLabel,
+    )
+    .join(schema.Setting, schema.Setting.setting_key == schema.Run.setting_key)
+    .join(schema.StudyRun, schema.StudyRun.run_id == schema.Run.run_id)
+    .join(schema.Study, schema.Study.study_id == schema.StudyRun.study_id)
+    .join(schema.StudyLabel, schema.StudyLabel.study_run_id == schema.StudyRun.study_run_id)
+    .order_by(schema.Study.name, schema.StudyLabel.extended, schema.StudyLabel.study_label_id)
+)
+
+
+def rows(database: Database, study: str) -> list[ResultRow]:
+    """See Store.rows."""
+    with database.read() as connection:
+        study_id = study_id_of(connection, study)
+        return rows_where(connection, schema.Study.study_id == study_id)
+
+
+def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[ResultRow]:
+    """As `rows`, of the runs, studies or study_runs that fulfil the condition."""
+    shown = _SHOWN.where(condition)
+    found = connection.execute(shown).mappings().all()
+    run_ids = shown.order_by(None).with_only_columns(schema.Run.run_id)
+    metrics = metrics_of(connection, run_ids)
+    parsed: dict[str, Any] = {}  # settings, axes and provenances repeat for every seed
+
+    def load(text: str) -> Any:
+        if text not in parsed:
+            parsed[text] = json.loads(text)
+        return parsed[text]
+
+    return [_row(row, load, metrics.get(row["run_id"], {})) for row in found]
+
+
+def _row(row: RowMapping, load: Any, metrics: Mapping[str, float]) -> ResultRow:
+    numerics = load(row["numerics_keys"])
+    return ResultRow(
+        study=row["study"],
+        run_id=row["run_id"],
+        setting_key=row["setting_key"],
+        settings=load(row["canonical"]),
+        seed=row["seed"],
+        state=row["state"],
+        purpose=row["purpose"],
+        dataset=row["dataset"],
+        student=row["student"],
+        teacher=row["teacher"],
+        teacher_run_id=row["teacher_run_id"],
+        pair=row["pair"],
+        label=row["label"],
+        group=row["group_name"],
+        row=row["row"],
+        axes=load(row["axes"]),
+        against=row["against"],
+        ours=row["ours"],
+        provenance=load(row["provenance"]),
+        distiller=row["distiller"],
+        epochs=row["epochs"],
+        attempts=row["attempts"],
+        numerics_key=numerics[-1] if numerics else None,
+        mixed_numerics=len(numerics) > 1,
+        weights_sha256=row["weights_sha256"],
+        teacher_sha256=row["teacher_sha256"],
+        device=row["device"],
+        started=moment(row["started_ms"]),
+        finished=moment(row["finished_ms"]),
+        reason=row["reason"],
+        metrics=metrics,
+    )
