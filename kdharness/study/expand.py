@@ -60,12 +60,9 @@ class Expansion:
     searched: tuple[SearchedRow, ...]
     count: int
     """Runs including those that searches will ask for; at most, as equal settings are trained once."""
+    search_count: int
+    """Of these, runs of searches: draws, their teachers, and the final runs of what they choose."""
     warnings: list[str]
-
-    @property
-    def search_count(self) -> int:
-        """Runs of searches: draws, their teachers, and the final runs of what they choose."""
-        return self.count - len(self.wanted)
 
     @property
     def summary(self) -> str:
@@ -89,7 +86,8 @@ def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansi
     dataset = dataset_of(spec, data)
     pairs = study_pairs(spec)
     templates = [[template(spec, row, pair, dataset, _line_of(study)) for pair in pairs] for row in rows(spec)]
-    count = _count(study, templates, pairs)
+    plain, search_count = _count(study, templates, pairs)
+    count = plain + search_count
     if count > max(MAX_RUNS, confirmed or 0):
         raise BadInput(
             f"the study asks for {count:,} runs, more than {MAX_RUNS:,}",
@@ -113,7 +111,7 @@ def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansi
         wanted = [teacher_run(setting) for setting in teachers.values()] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
         wanted = [replace(run, teacher_run=None) for run in finals]
-    return Expansion(study, dataset, tuple(pairs), wanted, tuple(searched), count, warnings)
+    return Expansion(study, dataset, tuple(pairs), wanted, tuple(searched), count, search_count, warnings)
 
 
 def settled(study: Study, one: Template, chosen: Mapping[str, Any], source: str = "") -> Resolved:
@@ -213,18 +211,19 @@ def _searched(row: list[Template]) -> Iterator[SearchedRow]:
         yield SearchedRow(tuple(row), chosen)
 
 
-def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> int:
-    """Runs at most, by arithmetic alone."""
+def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> tuple[int, int]:
+    """Runs at most, without and by searches, by arithmetic alone."""
     seeds, search = len(study.spec.seed_list), study.spec.search
-    count = len({pair.teacher for pair in pairs})
+    plain, searched = len({pair.teacher for pair in pairs}), 0
     for row in templates:
-        for one in row:
-            count += prod(len(values) for values in one.axes.values()) * seeds
+        points = [prod(len(values) for values in one.axes.values()) for one in row]
         if search is not None and any(one.ranges for one in row):
-            count += prod(len(values) for values in row[0].axes.values()) * search.draws * len(search.pairs)
-    if search is not None:
-        count += len({pair.teacher for text in search.pairs if (pair := known_pair(text)) is not None})
-    return count
+            searched += points[0] * search.draws * len(search.pairs) + sum(points) * seeds
+        else:
+            plain += sum(points) * seeds
+    if search is not None and searched:
+        searched += len({pair.teacher for text in search.pairs if (pair := known_pair(text)) is not None})
+    return plain, searched
 
 
 def _without_twins(runs: list[WantedRun], warnings: list[str]) -> list[WantedRun]:

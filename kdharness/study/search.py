@@ -62,7 +62,7 @@ class Search:
 
     @property
     def is_done(self) -> bool:
-        """After an `advance`: whether every search has chosen (or has nothing to choose from) and asked for its final runs."""
+        """After an `advance`: whether every search has chosen, or found nothing to choose from."""
         return all(row.is_done for row in self._rows)
 
     @property

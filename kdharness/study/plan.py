@@ -1,0 +1,184 @@
+"""What a study would do: settings, runs, teachers, reuse, time, disk, and what its seeds can show. Needs no data."""
+
+from dataclasses import dataclass
+
+from kdharness.core.records import WantedRun
+from kdharness.results.store import Store
+from kdharness.study.cost import Known, kept_mib, known, run_seconds, working_mib
+from kdharness.study.expand import TEACHER, Expansion
+from kdharness.study.power import SPREAD, smallest_difference
+from kdharness.study.resolve import label_of
+from kdharness.study.rows import rows
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One row of the study in numbers."""
+
+    label: str
+    settings: int
+    runs: int
+    missing: int
+    """Runs that are not finished yet."""
+    searched: bool = False
+    """Its constants are chosen by a search first."""
+
+
+@dataclass(frozen=True)
+class PlannedTeacher:
+    """A teacher that the plan trains."""
+
+    model: str
+    run_id: str
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `run` would do now."""
+
+    study: str
+    dataset: str
+    pairs: list[str]
+    seeds: list[int]
+    rows: list[PlannedRow]
+    teachers: list[PlannedTeacher]
+    settings: int
+    runs: int
+    """All that can be named now, teachers included."""
+    reused: int
+    """Of these, finished already, whichever study trained them."""
+    to_train: int
+    search_runs: int
+    """At most, besides: draws, their teachers, and the final runs of what they choose."""
+    slots: int
+    seconds: float
+    """Of the runs that can be named now and of the searches, on `slots`."""
+    measured_runs: int
+    """Finished runs that the time is read from; 0: a rough model."""
+    disk_mib: float
+    smallest_difference: float | None
+    """Points between two rows that this many seeds find in 80 % of cases; None for one seed."""
+    spread: float
+    """Run-to-run standard deviation that it supposes, in points."""
+    warnings: list[str]
+
+
+def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1) -> Plan:
+    """The plan of the study against what the store has. Opens no data."""
+    facts = known(store)
+    runs = list({run.run_id: run for run in expansion.wanted}.values())
+    missing = [run for run in runs if run.run_id not in facts.complete]
+    return Plan(
+        study=expansion.study.name,
+        dataset=expansion.dataset.name,
+        pairs=[pair.label for pair in expansion.pairs],
+        seeds=expansion.study.spec.seed_list,
+        rows=_rows(expansion, facts),
+        teachers=[
+            PlannedTeacher(run.student, run.run_id, run.run_id in facts.complete)
+            for run in runs
+            if run.purpose == "teacher"
+        ],
+        settings=len({run.setting.key for run in runs if run.purpose != "teacher"}),
+        runs=len(runs),
+        reused=len(runs) - len(missing),
+        to_train=len(missing),
+        search_runs=expansion.search_count,
+        slots=slots,
+        seconds=_seconds(expansion, missing, facts, slots),
+        measured_runs=facts.measured,
+        disk_mib=_disk(expansion, missing, slots),
+        smallest_difference=smallest_difference(len(expansion.study.spec.seed_list)),
+        spread=SPREAD,
+        warnings=list(expansion.warnings),
+    )
+
+
+def _rows(expansion: Expansion, facts: Known) -> list[PlannedRow]:
+    searched = {one.templates[0].label for one in expansion.searched}
+    found: list[PlannedRow] = []
+    for row in rows(expansion.study.spec):
+        label = label_of(row)
+        own = {run.run_id: run for run in expansion.wanted if run.label == label and run.purpose != "teacher"}
+        settings = len({run.setting.key for run in own.values()})
+        missing = sum(run_id not in facts.complete for run_id in own)
+        found.append(PlannedRow(label, settings, len(own), missing, label in searched))
+    return found
+
+
+def _seconds(expansion: Expansion, missing: list[WantedRun], facts: Known, slots: int) -> float:
+    """The work spread over the slots, but not shorter than a teacher and its slowest student after it."""
+    teachers = [run_seconds(run, expansion.dataset, facts) for run in missing if run.purpose == "teacher"]
+    students = [run_seconds(run, expansion.dataset, facts) for run in missing if run.purpose != "teacher"]
+    if expansion.searched and expansion.study.spec.search is not None:
+        samples = [run_seconds(run, expansion.dataset, facts) for run in _samples(expansion)]
+        students += [sum(samples) / len(samples)] * expansion.search_count if samples else []
+    work = (sum(teachers) + sum(students)) / max(1, slots)
+    return max(work, max(teachers, default=0.0) + max(students, default=0.0))
+
+
+def _samples(expansion: Expansion) -> list[WantedRun]:
+    """One run of every searched row, with any values: how long its draws take."""
+    from kdharness.study.expand import final_runs, settled
+    from kdharness.study.resolve import any_values, teacher_setting
+
+    found: list[WantedRun] = []
+    for searched in expansion.searched:
+        one = searched.templates[0]
+        chosen = {**any_values(one), **searched.chosen}
+        teachers = {one.pair.teacher: teacher_setting(expansion.dataset, one.pair.teacher)}
+        resolved = settled(expansion.study, one, chosen)
+        found += final_runs(expansion.study, expansion.dataset, one, chosen, resolved, teachers)[:1]
+    return found
+
+
+def _disk(expansion: Expansion, missing: list[WantedRun], slots: int) -> float:
+    samples = _samples(expansion)
+    kept = sum(kept_mib(run, expansion.dataset) for run in missing)
+    if samples:
+        kept += expansion.search_count * max(kept_mib(run, expansion.dataset) for run in samples)
+    working = max((working_mib(run, expansion.dataset) for run in [*missing, *samples]), default=0.0)
+    return kept + slots * working
+
+
+def render_plan(plan: Plan) -> str:
+    """The plan for a person to read."""
+    lines = [
+        f"study     {plan.study}: {plan.dataset}, {_many(len(plan.pairs), 'pair')}, {_many(len(plan.seeds), 'seed')}",
+        f"settings  {plan.settings}",
+        f"runs      {plan.runs}: {plan.to_train} to train, {plan.reused} finished already",
+    ]
+    if plan.search_runs:
+        lines.append(f"search    up to {plan.search_runs} runs more: draws, their teachers, and what they choose")
+    for teacher in plan.teachers:
+        state = "finished" if teacher.finished else "missing: trained first"
+        lines.append(f"{TEACHER}   {teacher.model} ({teacher.run_id}) {state}")
+    width = max((len(row.label) for row in plan.rows), default=0)
+    for row in plan.rows:
+        state = "searched first" if row.searched else f"{row.runs} runs, {row.missing} to train"
+        lines.append(f"row       {row.label:<{width}}  {state}")
+    source = f"from {_many(plan.measured_runs, 'finished run')} here" if plan.measured_runs else "a rough guess"
+    lines.append(f"time      about {_duration(plan.seconds)} on {_many(plan.slots, 'slot')} ({source})")
+    lines.append(f"disk      about {plan.disk_mib:.0f} MiB")
+    if plan.smallest_difference is None:
+        lines.append("seeds     one seed has no spread: no difference can be shown")
+    else:
+        lines.append(
+            f"seeds     {len(plan.seeds)} find a difference of {plan.smallest_difference:.2f} points between two rows "
+            f"in 80 % of cases (at a run-to-run standard deviation of {plan.spread})"
+        )
+    lines += [f"warning   {warning}" for warning in plan.warnings]
+    return "\n".join(lines)
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
