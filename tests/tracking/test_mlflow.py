@@ -129,7 +129,7 @@ def test_a_hanging_server_is_given_up_soon(home: Home, monkeypatch: pytest.Monke
         listener.listen(8)  # accepts, and never answers
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()
-        with pytest.raises(TrackerError, match="127.0.0.1"):
+        with pytest.raises(TrackerError, match=r"127\.0\.0\.1"):
             open_mlflow(home, uri).start(example_run())
         assert time.monotonic() - began < 4.0
 
