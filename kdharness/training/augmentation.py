@@ -58,4 +58,4 @@ class Views:
         y = top[:, None, None] + self._y
         x = left[:, None, None] + torch.where(flipped == 1, self._width - 1 - self._x, self._x)
         pixel = (position[:, None, None] * self._rows + y) * self._columns + x
-        return self._pixels[pixel]
+        return self._pixels.index_select(0, pixel.flatten()).view(*pixel.shape, -1)
