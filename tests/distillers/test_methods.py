@@ -1,0 +1,149 @@
+"""Each method against an identity or a value worked out by hand (the golden vectors check the rest)."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from stand_in import batch, logits, outputs
+
+from kdharness.core.errors import IncompatiblePair, UnknownName
+from kdharness.core.types import BuildContext, Outputs
+from kdharness.distillers.dkd import DKD, others
+from kdharness.distillers.fitnet import FitNet
+from kdharness.distillers.kd import KD
+from kdharness.distillers.luminet import LumiNet, perception
+from kdharness.distillers.none import NoDistillation
+from kdharness.distillers.registry import DISTILLERS
+
+LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
+
+
+def test_every_method_of_this_version_is_registered() -> None:
+    assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none"]
+    with pytest.raises(UnknownName, match="did you mean 'luminet'"):
+        DISTILLERS.get("luminnet")
+
+
+def test_no_distillation_needs_no_teacher() -> None:
+    method = NoDistillation(NoDistillation.Config())
+    assert method.needs.teacher == "none" and method.weights(1) == {"ce": 1.0}
+
+
+def test_kd_s_cross_entropy_sees_raw_logits() -> None:
+    student, teacher = outputs(logits(6, 5, 1)), outputs(logits(6, 5, 2))
+    plain = KD(KD.Config()).losses(student, teacher, batch(LABELS))
+    standard = KD(KD.Config(standardize="zscore")).losses(student, teacher, batch(LABELS))
+    assert torch.equal(plain["ce"], standard["ce"]) and not torch.allclose(plain["kd"], standard["kd"])
+
+
+def test_standardized_kd_sees_neither_shift_nor_scale() -> None:
+    student, teacher = logits(6, 5, 1), logits(6, 5, 2)
+    method = KD(KD.Config(standardize="zscore", temperature=2))
+    first = method.losses(outputs(student), outputs(teacher), batch(LABELS))["kd"]
+    other = method.losses(outputs(5 * student - 3), outputs(0.1 * teacher + 9), batch(LABELS))["kd"]
+    assert other.item() == pytest.approx(first.item(), rel=1e-5)
+
+
+def test_dkd_is_kd_where_the_rest_is_weighted_by_the_teacher_s_doubt() -> None:
+    """KL = TCKD + (1 - p_y of the teacher) NCKD, image by image (section 3 of the paper)."""
+    method, plain = DKD(DKD.Config(temperature=3.0)), KD(KD.Config(temperature=3.0))
+    for row in range(len(LABELS)):
+        student, teacher = logits(6, 5, 1)[row : row + 1], logits(6, 5, 2)[row : row + 1]
+        label = LABELS[row : row + 1]
+        terms = method.losses(outputs(student), outputs(teacher), batch(label))
+        doubt = 1 - (teacher / 3.0).softmax(1)[0, label[0]]
+        whole = plain.losses(outputs(student), outputs(teacher), batch(label))["kd"]
+        assert (terms["tckd"] + doubt * terms["nckd"]).item() == pytest.approx(whole.item(), rel=1e-12)
+
+
+def test_dkd_of_two_classes_has_no_other_classes_to_compare() -> None:
+    labels = torch.tensor([0, 1, 1])
+    terms = DKD(DKD.Config()).losses(outputs(logits(3, 2, 1)), outputs(logits(3, 2, 2)), batch(labels))
+    assert terms["nckd"].item() == 0.0 and terms["tckd"].item() > 0
+
+
+def test_dkd_s_target_part_is_exact_where_probabilities_underflow() -> None:
+    # float32, log-odds of the target class -2000 (student) and 0 (teacher), T = 1: KL = 0.5 * 2000 - ln 2
+    student, teacher = torch.tensor([[0.0, 2000.0]]), torch.tensor([[0.0, 0.0]])
+    terms = DKD(DKD.Config(temperature=1)).losses(outputs(student), outputs(teacher), batch(torch.tensor([0])))
+    assert terms["tckd"].item() == pytest.approx(1000 - math.log(2), rel=1e-6)
+
+
+def test_the_other_classes_keep_their_order() -> None:
+    table = torch.arange(10).reshape(2, 5)
+    assert others(table, torch.tensor([0, 3])).tolist() == [[1, 2, 3, 4], [5, 6, 7, 9]]
+
+
+def test_dkd_warms_up_its_own_terms_only() -> None:
+    weights = DKD(DKD.Config()).weights(5)
+    assert weights == pytest.approx({"ce": 1.0, "tckd": 0.25, "nckd": 2.0})
+
+
+def test_luminet_of_two_images_by_hand() -> None:
+    # per class over two images: +-d / sqrt(d² + 1e-5); a class that is the same for both is 0
+    table = torch.tensor([[1.0, 2.0, 5.0], [3.0, 2.0, 1.0]], dtype=torch.float64)
+    small, large = 1 / math.sqrt(1 + 1e-5), 2 / math.sqrt(4 + 1e-5)
+    assert perception(table).tolist() == [pytest.approx([-small, 0, large]), pytest.approx([small, 0, -large])]
+
+
+def test_luminet_has_no_squared_temperature_and_is_zero_for_one_image() -> None:
+    student, teacher = logits(6, 5, 1), logits(6, 5, 2)
+    config = LumiNet.Config(temperature=4.0)
+    value = LumiNet(config).losses(outputs(student), outputs(teacher), batch(LABELS))["kd"]
+    plain = KD(KD.Config(temperature=4.0)).losses(
+        outputs(perception(student)), outputs(perception(teacher)), batch(LABELS)
+    )["kd"]
+    assert value.item() == pytest.approx(plain.item() / 16, rel=1e-12)
+    alone = LumiNet(config).losses(outputs(student[:1]), outputs(teacher[:1]), batch(LABELS[:1]))["kd"]
+    assert alone.item() == pytest.approx(0.0, abs=1e-15)
+    assert LumiNet(config).weights(10)["kd"] == pytest.approx(961 / 2)
+
+
+@dataclass
+class Shapes:
+    """The one layer of a network that FitNet's build asks for."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+
+CONTEXT = BuildContext(10, 100, (3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [((5, 8, 8), (7, 8, 8)), ((5, 16, 16), (7, 8, 8)), ((5, 4, 4), (7, 8, 8)), ((5, 7, 9), (7, 4, 4))],
+    ids=["equal", "halved", "doubled", "valid"],
+)
+def test_fitnet_s_regressor_fits_the_teacher(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
+    method = FitNet(FitNet.Config())
+    regressor = method.build(Shapes({"stage2": student}), Shapes({"stage2": teacher}), CONTEXT)
+    assert regressor(torch.randn(2, *student)).shape == (2, *teacher)
+    assert set(regressor.state_dict()) == {"conv.weight", "conv.bias"} | {
+        f"bn.{key}" for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
+
+
+def test_fitnet_has_the_published_number_of_extra_parameters() -> None:
+    # ResNet32x4 to ResNet8x4, LumiNet's Table 3a: 16.8K
+    shapes = Shapes({"stage2": (128, 16, 16)})
+    adapters = FitNet(FitNet.Config()).build(shapes, shapes, CONTEXT)
+    assert sum(parameter.numel() for parameter in adapters.parameters()) == 16_768
+
+
+def test_fitnet_refuses_pairs_by_layer_and_shapes() -> None:
+    method = FitNet(FitNet.Config())
+    with pytest.raises(IncompatiblePair, match=r"stage2 \(5, 2, 2\) to the teacher's \(7, 8, 8\)"):
+        method.build(Shapes({"stage2": (5, 2, 2)}), Shapes({"stage2": (7, 8, 8)}), CONTEXT)
+    with pytest.raises(IncompatiblePair, match="'stage2', which the teacher lacks; it has stage1"):
+        method.build(Shapes({"stage2": (5, 2, 2)}), Shapes({"stage1": (7, 8, 8)}), CONTEXT)
+
+
+def test_fitnet_s_hint_is_a_mean_over_everything() -> None:
+    method = FitNet(FitNet.Config(layer="stage1"))
+    shapes = Shapes({"stage1": (2, 4, 4)})
+    method.build(shapes, shapes, CONTEXT)
+    method.regressor.bn.weight.data.zero_()  # the regressor says 0 everywhere
+    features = torch.full((6, 2, 4, 4), 3.0)
+    side = Outputs(torch.zeros(6, 5), torch.zeros(6, 2), {"stage1": features})
+    assert method.losses(side, side, batch(LABELS))["hint"].item() == pytest.approx(9.0)
