@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 
 import numpy
 import torch
@@ -74,7 +75,7 @@ class JobSink:
             step=end.step,
             bytes=path.stat().st_size,
         )
-        with self._noticing_loss(run_id):
+        with self._noticing_loss(run_id, path):
             superseded = self._store.commit_epoch(lease, end.epoch, end.step, end.metrics, saved)
         self._saved_at[run_id] = time.monotonic()
         self._saved_step[run_id] = end.step
@@ -139,11 +140,13 @@ class JobSink:
         return self._leases[run_id]
 
     @contextmanager
-    def _noticing_loss(self, run_id: str) -> Iterator[None]:
-        """A LeaseLost passes through and is remembered."""
+    def _noticing_loss(self, run_id: str, orphan: Path | None = None) -> Iterator[None]:
+        """A LeaseLost passes through and is remembered; the file that no row will ever name is removed."""
         try:
             yield
         except LeaseLost:
+            if orphan is not None:
+                orphan.unlink(missing_ok=True)
             self.lose(run_id)
             raise
 

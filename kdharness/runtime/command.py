@@ -1,0 +1,142 @@
+"""`kdharness run`, from the study file to the table: where the rooms are put together."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from kdharness.core.errors import BadInput, EnvironmentRefused, ExitCode
+from kdharness.core.home import Home
+from kdharness.core.plugins import plugins
+from kdharness.results.store import Store
+from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
+from kdharness.runtime.job import run_job
+from kdharness.runtime.mirror import MirrorProcess
+from kdharness.runtime.progress import progress_for
+from kdharness.runtime.reports import study_tables, write_reports
+from kdharness.runtime.scheduler import RunOutcome, run_study
+from kdharness.runtime.slots import slots as choose_slots
+from kdharness.study.expand import Expansion, expand
+from kdharness.study.load import load_study
+from kdharness.study.search import Search
+from kdharness.tracking.mlflow import installed as mlflow_installed
+
+
+def run_command(
+    file: Path,
+    home: Home,
+    *,
+    console: Console,
+    slots: int | None = None,
+    data: Path | None = None,
+    fail_fast: bool = False,
+    in_process: bool = False,
+    confirmed: int | None = None,
+) -> ExitCode:
+    """Everything between the study file and its tables; says what is new, reused and no longer asked for.
+
+    Raises StudyError and BadInput before anything is written, EnvironmentRefused before anything is trained.
+    """
+    expansion = expand(load_study(file), data=data or home.data, confirmed=confirmed)
+    places = choose_slots(slots)
+    _open_home(home)
+    store = Store(home, create=True)
+    search = Search(expansion, store) if expansion.searched else None
+    study = _save(store, expansion, console)
+    if search is not None:
+        search.advance()
+    command = _own_command()
+    executor: Executor = SubprocessExecutor(home, command)
+    if in_process:
+        executor = InProcessExecutor(lambda run_ids, slot: run_job(home, run_ids, slot=slot))
+    outcome = run_study(
+        store,
+        study,
+        home=home,
+        slots=places,
+        executor=executor,
+        progress=progress_for(console),
+        search=search,
+        mirror=MirrorProcess(home, store, command) if mlflow_installed() else None,
+        fail_fast=fail_fast,
+    )
+    _tell(outcome, home, console)
+    _show_tables(store, study, home, console)
+    return outcome.exit_code
+
+
+def _own_command() -> Sequence[str]:
+    """How this program starts itself, the user's plug-ins included."""
+    return (sys.executable, "-m", "kdharness", *(f"--plugin={module}" for module in plugins()))
+
+
+def _open_home(home: Home) -> None:
+    try:
+        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EnvironmentRefused(
+            f"cannot be made: {error.strerror}", where=str(home.root), remedy="name another place with --home"
+        ) from error
+
+
+def _save(store: Store, expansion: Expansion, console: Console) -> str:
+    study = expansion.study
+    for warning in expansion.warnings:
+        _say(console, f"{study.path}: warning: {warning}")
+    spec = study.spec.model_dump(mode="json", exclude_none=True, include={"about", "tables", "figures", "paired"})
+    change = store.save_study(study.name, study.text, expansion.wanted, path=study.path, spec=spec)
+    parts = [f"{change.new} new", f"{change.reused} reused", f"{change.waiting} to go on with"]
+    parts += [f"{change.dropped} no longer asked for (kept)"] if change.dropped else []
+    _say(console, f"{expansion.summary}: {', '.join(parts)}")
+    return study.name
+
+
+def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:
+    if outcome.exit_code in (ExitCode.INTERRUPTED, ExitCode.STOPPED):
+        _say(console, f"stopped with {outcome.unfinished} runs to go; the same command goes on")
+    elif not outcome.trained and outcome.complete == outcome.total:
+        _say(console, f"nothing to train: all {outcome.total} runs are finished")
+    else:
+        _say(console, f"trained {outcome.trained} runs in {outcome.seconds:.0f} s")
+    for run in outcome.failed:
+        _say(console, f"{run.state}: {run.label}, {run.pair}, seed {run.seed} ({run.run_id}): {run.message}")
+        _say(console, f"  {run.log}")
+    if outcome.blocked:
+        _say(console, f"{len(outcome.blocked)} runs could not start: what they need has failed")
+    if outcome.failed:
+        _say(console, "kdharness retry STUDY lets failed runs wait again")
+    if outcome.mirror_behind is None:
+        _say(console, 'MLflow is not installed: pip install "kdharness[mlflow]", then kdharness sync')
+    elif outcome.mirror_behind:
+        _say(console, f"MLflow is behind by {outcome.mirror_behind} records: kdharness sync")
+
+
+def _show_tables(store: Store, study: str, home: Home, console: Console) -> None:
+    from kdharness.reporting.render_terminal import render
+
+    try:
+        tables = study_tables(store, [study])
+    except BadInput as error:
+        _say(console, f"no table yet: {error}")
+        return
+    for table in tables:
+        console.print()
+        console.print(render(table, console.width))
+    console.print()
+    for path in write_reports(home, study, tables):
+        _say(console, f"wrote {_short(path)}")
+    _say(console, f"results {_short(home.results)}; kdharness ui opens MLflow; kdharness report {study} --format latex")
+
+
+def _short(path: Path) -> str:
+    """Relative to where the user stands, where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)

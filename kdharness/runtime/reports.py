@@ -1,0 +1,52 @@
+"""From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdharness.core.home import Home
+from kdharness.core.records import TableSpec
+from kdharness.results.store import Store
+
+if TYPE_CHECKING:
+    from kdharness.reporting.table import Table
+
+WRITTEN = {"md": "md", "latex": "tex", "csv": "csv", "html": "html", "json": "json"}
+"""Format -> file ending of what a finished study leaves in its home."""
+
+
+def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] | None = None) -> list["Table"]:
+    """The tables that the studies ask for, or one that `changes` (fields of TableSpec) describe.
+
+    Raises BadInput for an unknown study, and where a table cannot be made of these runs.
+    """
+    from kdharness.reporting.tables import build_table
+    from kdharness.results.frame import load_frame
+
+    frame = load_frame(store, studies)
+    specs = [TableSpec.model_validate(table) for table in store.study(studies[0]).spec.get("tables") or [{}]]
+    if changes:
+        specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
+    return [build_table(frame, spec) for spec in specs]
+
+
+def write_reports(home: Home, study: str, tables: Sequence["Table"]) -> list[Path]:
+    """The tables in every format, whole or not at all; the paths."""
+    from kdharness.reporting.render import render
+
+    paths = []
+    for form, ending in WRITTEN.items():
+        path = home.reports / f"{study}.{ending}"
+        write_text(path, render(tables, form))
+        paths.append(path)
+    return paths
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file's text; a reader sees the old text or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    unfinished.replace(path)

@@ -1,0 +1,163 @@
+"""Real jobs on a real database: what is committed, what is resumed, what is refused."""
+
+import os
+import signal
+
+import pytest
+from tiny_study import ask, wanted
+
+from kdharness.core.errors import ExitCode
+from kdharness.results.owner import Owner
+from kdharness.results.store import Store
+from kdharness.runtime.job import run_job
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Label and seed -> weights hash of the tiny study, each run trained alone and to the end."""
+    from kdharness.core.home import Home
+
+    home = Home(tmp_path_factory.mktemp("undisturbed"))
+    store = Store(home, create=True)
+    ids = ask(store, wanted())
+    for run_id in ids.values():
+        assert run_job(home, [run_id], slot="cpu:0") == ExitCode.DONE
+    hashes = {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()}
+    store.close()
+    return hashes
+
+
+def after_epoch(monkeypatch, number, act):
+    """Call `act(store, lease)` right after the job has committed its `number`-th point of progress."""
+    commits = []
+    original = Store.commit_epoch
+
+    def commit(self, lease, *rest):
+        superseded = original(self, lease, *rest)
+        commits.append(lease)
+        if len(commits) == number:
+            act(self, lease)
+        return superseded
+
+    monkeypatch.setattr(Store, "commit_epoch", commit)
+    return commits
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_job_leaves_weights_metrics_and_a_log_and_no_checkpoint(home, store):
+    ids = ask(store, wanted(labels=("none",)))
+    assert run_job(home, [ids["none0"]], slot="cpu:1") == ExitCode.DONE
+    run = store.run(ids["none0"])
+    assert (run.state, run.epoch, run.attempts) == ("complete", 3, 1)
+    assert set(run.metrics) >= {"test_top1_last", "test_top1_best", "train_loss_last"}
+    assert {metric.name for metric in store.epoch_metrics(run.run_id)} >= {"test_top1", "train_loss", "train_top1"}
+    (attempt,) = run.history
+    assert attempt.slot == "cpu:1" and attempt.device.startswith("cpu (") and attempt.numerics["threads"] == 1
+    assert set(attempt.versions) >= {"kdharness", "python", "torch", "numpy"}
+    assert files(home.root / "checkpoints") == []
+    assert files(home.artifacts(run.run_id)) == ["log.txt", "student.safetensors"]
+    log = home.log(run.run_id).read_text()
+    assert "attempt 1 ·" in log.splitlines()[0] and log.rstrip().endswith("complete")
+
+
+def test_a_stopped_job_goes_on_to_the_same_weights(home, store, monkeypatch, undisturbed):
+    ids = ask(store, wanted())
+    teacher = ids["teacher0"]
+    after_epoch(monkeypatch, 2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_job(home, [teacher], slot="cpu:0") == ExitCode.STOPPED
+    run = store.run(teacher)
+    assert (run.state, run.epoch, run.attempts, run.owner) == ("waiting", 2, 0, None)
+    assert [attempt.reason for attempt in run.history] == ["SIGTERM"]
+    assert len(files(home.root / "checkpoints")) == 2
+    assert run_job(home, [teacher], slot="cpu:0") == ExitCode.DONE
+    assert store.run(teacher).weights_sha256 == undisturbed["teacher0"]
+    assert "resuming after epoch 2" in home.log(teacher).read_text()
+    assert files(home.root / "checkpoints") == []
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_is_noticed(home, store, monkeypatch, undisturbed, damaged):
+    ids = ask(store, wanted(labels=("none",)))
+    run_id = ids["none0"]
+    after_epoch(monkeypatch, 2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    run_job(home, [run_id], slot="cpu:0")
+    for point in store.checkpoints(run_id)[:damaged]:
+        path = home.root / point.path
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    assert run_job(home, [run_id], slot="cpu:0") == ExitCode.DONE
+    assert store.run(run_id).weights_sha256 == undisturbed["none0"]
+    log = home.log(run_id).read_text()
+    assert "checkpoint of epoch 2 cannot be used" in log
+    assert ("resuming after epoch 1" in log) == (damaged == 1)
+    assert ("starting over" in log) == (damaged == 2)
+
+
+def test_runs_side_by_side_are_as_alone(home, store, undisturbed):
+    ids = ask(store, wanted())
+    assert run_job(home, [ids["none0"], ids["teacher0"]], slot="cpu:0") == ExitCode.DONE
+    assert run_job(home, [ids["kd0"]], slot="cpu:0") == ExitCode.DONE
+    assert {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()} == undisturbed
+    assert store.run(ids["kd0"]).teacher_sha256 == undisturbed["teacher0"]
+    assert store.run(ids["none0"]).teacher_sha256 is None
+
+
+def test_a_job_that_lost_its_run_writes_nothing_more(home, store, monkeypatch):
+    ids = ask(store, wanted(labels=("none",)))
+    run_id = ids["none0"]
+    seen = {}
+
+    def take_away(_, lease):
+        store.reap(lambda owner: False)
+        (successor,) = store.claim([run_id], Owner.current(), slot="cpu:1")
+        assert successor.fence == lease.fence + 1
+        seen["files"] = files(home.root)
+
+    commits = after_epoch(monkeypatch, 1, take_away)
+    assert run_job(home, [run_id], slot="cpu:0") == ExitCode.LEASE_LOST
+    assert len(commits) == 1
+    run = store.run(run_id)
+    assert (run.state, run.epoch) == ("running", 1)
+    assert not home.weights(run_id).exists() and seen["files"] == files(home.root)
+    assert "lease lost" in home.log(run_id).read_text()
+
+
+def test_runs_that_someone_else_has_are_left_to_him(home, store):
+    ids = ask(store, wanted(labels=("none",)))
+    store.claim([ids["none0"]], Owner.current(), slot="cpu:0")
+    assert run_job(home, [ids["teacher0"], ids["none0"]], slot="cpu:0") == ExitCode.LEASE_LOST
+    assert store.run(ids["teacher0"]).state == "waiting"
+
+
+def test_a_diverged_run_ends_as_that_and_the_others_go_on(home, store):
+    calm = ask(store, wanted(labels=("none",)), "calm")
+    wild = ask(store, wanted(labels=("none",), lr=1e20), "wild")
+    assert run_job(home, [wild["none0"], calm["none0"]], slot="cpu:0") == ExitCode.SOME_FAILED
+    run = store.run(wild["none0"])
+    assert (run.state, run.reason) == ("diverged", "nan") and "Traceback" not in home.log(run.run_id).read_text()
+    assert store.run(calm["none0"]).state == "complete"
+
+
+def test_wrong_teacher_weights_fail_the_student_before_it_trains(home, store):
+    ids = ask(store, wanted())
+    run_job(home, [ids["teacher0"], ids["none0"]], slot="cpu:0")
+    home.weights(ids["teacher0"]).write_bytes(home.weights(ids["none0"]).read_bytes())
+    assert run_job(home, [ids["kd0"]], slot="cpu:0") == ExitCode.SOME_FAILED
+    run = store.run(ids["kd0"])
+    assert run.state == "failed" and "are damaged" in run.message and run.epoch == 0
+
+
+def test_an_error_in_a_method_is_told_with_its_traceback_in_the_log(home, store, monkeypatch):
+    from kdharness.distillers.registry import DISTILLERS
+
+    ids = ask(store, wanted(labels=("none",)))
+    method = DISTILLERS.get("none")
+    monkeypatch.setattr(method, "losses", lambda self, student, teacher, batch: 1 / 0)
+    assert run_job(home, [ids["none0"]], slot="cpu:0") == ExitCode.SOME_FAILED
+    run = store.run(ids["none0"])
+    assert (run.state, run.reason, run.message) == ("failed", "error", "ZeroDivisionError: division by zero")
+    assert "Traceback" in home.log(ids["none0"]).read_text()
