@@ -5,6 +5,7 @@
 
 import hashlib
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ def read(path: Path, sha256: str) -> dict[str, Any]:
             where=str(path),
             remedy=_REMEDY,
         )
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DamagedCheckpoint("the checkpoint holds more than tensors and plain values", where=str(path)) from error
     return state
 
 

@@ -184,7 +184,7 @@ def test_trajectory(vector: Vector, tmp_path: Path) -> None:
     assert max(worst.values()) <= rtol, "\n".join(f"{name}: {value:.1e}" for name, value in worst.items())
 
 
-@pytest.mark.parametrize("vector", [case for case in CASES if case.id == "fitnet__resnet20_resnet8_c10"])
+@pytest.mark.parametrize("vector", [case for case in CASES if case.id == "vanilla__resnet20_resnet8_c10"])
 def test_a_trajectory_stopped_in_the_middle_of_an_epoch_is_the_same(vector: Vector, tmp_path: Path) -> None:
     trajectory = opened(vector)
     straight = trajectory.run()
