@@ -10,7 +10,7 @@ from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
 from kdharness.study.load import Study, load_study
 from kdharness.study.resolve import Pair, dataset_of, known_pair, label_of
-from kdharness.study.rows import PairText, Row, long_form, pair_texts, rows, split_pair, study_recipe
+from kdharness.study.rows import PairText, Row, has_holes, long_form, pair_texts, rows, split_pair, study_recipe
 from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
 
 TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss")
@@ -37,9 +37,10 @@ def find_problems(study: Study, *, data: Path) -> list[Problem]:
     _teachers(spec, pairs, found)
     _study_recipe(spec, found)
     check_values(spec, known, list(pairs), data, found)
-    labels = _labels(rows(spec), found)
+    holes = has_holes(spec)
+    labels = _labels(rows(spec), holes, found)
     _search(spec, pairs, bool(range_places(spec, known)), found)
-    _tables(spec, labels, _axes(spec, known), found)
+    _tables(spec, None if holes else labels, _axes(spec, known), found)
     if spec.figures:
         found.later(("figures",), "figures", "the plots of studies", key=True)
     if spec.paired:
@@ -133,7 +134,7 @@ def _study_recipe(spec: StudySpec, found: Findings) -> None:
         known_recipe(change.base, place, found)
 
 
-def _labels(all_rows: list[Row], found: Findings) -> list[str]:
+def _labels(all_rows: list[Row], holes: bool, found: Findings) -> list[str]:
     """Every label, after saying which are used twice and which `against` names none."""
     first: dict[str, Row] = {}
     for row in all_rows:
@@ -147,7 +148,7 @@ def _labels(all_rows: list[Row], found: Findings) -> list[str]:
     labels = [label_of(row) for row in first.values()]
     for row in all_rows:
         against = row.entry.against
-        if against is not None and against not in labels:
+        if against is not None and against not in labels and not holes:
             found.unknown((*row.place, "against"), "row", against, labels)
         elif against is not None and against == label_of(row):
             found.say((*row.place, "against"), f"`{against}` cannot be compared with itself")
@@ -197,7 +198,7 @@ def _search(spec: StudySpec, pairs: dict[Pair, Place], ranged: bool, found: Find
             found.later(("search", key), key, needs, key=True)
 
 
-def _tables(spec: StudySpec, labels: list[str], axes: set[str], found: Findings) -> None:
+def _tables(spec: StudySpec, labels: list[str] | None, axes: set[str], found: Findings) -> None:
     later = {
         "published": "the papers' results",
         "fill": "the papers' results",
@@ -213,7 +214,7 @@ def _tables(spec: StudySpec, labels: list[str], axes: set[str], found: Findings)
         if table.rows == table.columns:
             found.say((*place, "columns"), f"rows and columns are both `{table.rows}`")
         _metric(table, place, found)
-        if table.baseline is not None and table.baseline not in labels:
+        if table.baseline is not None and labels is not None and table.baseline not in labels:
             found.unknown((*place, "baseline"), "row", table.baseline, labels)
         for key, needs in later.items():
             if getattr(table, key) is not None:

@@ -24,7 +24,7 @@ from kdharness.study.resolve import (
     template,
 )
 from kdharness.study.rows import Row, long_form, split_pair, study_recipe
-from kdharness.study.spec import Choice, Each, Entry, FloatRange, IntRange, Range, RecipeChange, StudySpec
+from kdharness.study.spec import HOLE, Choice, Each, Entry, FloatRange, IntRange, Range, RecipeChange, StudySpec
 
 if TYPE_CHECKING:
     from kdharness.core.types import Distiller
@@ -72,7 +72,7 @@ def check_values(spec: StudySpec, known: list[Row], pairs: list[Pair], data: Pat
     _check_recipe(change, ("recipe",), spec, found)
     for row in known:
         _check_row_values(spec, row, pairs, found)
-    if not found.problems:
+    if not found.problems and spec.dataset != HOLE:
         for row in known:
             _check_together(spec, row, pairs, data, found)
 
@@ -172,7 +172,7 @@ def _check_value(
 
 
 def _check_range(place: Place, value: Range, spec: StudySpec, found: Findings) -> None:
-    if spec.search is None and not found.document.holds(("search",)):
+    if spec.search is None and not found.document.holds(("search",)) and place[0] != "recipe":
         found.say(place, f"`{place[-1]}` has a range, but the study has no `search`")
     if isinstance(value, Choice):
         if not value.choice:

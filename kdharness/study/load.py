@@ -84,7 +84,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What to say after "unknown ...": the nearest known name, or all of them."""
     names = {item.lower(): item for item in known}
     near = difflib.get_close_matches(name.lower(), list(names), n=1)
-    return f"did you mean `{names[near[0]]}`?" if near else "known: " + ", ".join(sorted(names.values()))
+    return f"did you mean `{names[near[0]]}`?" if near else "known: " + (", ".join(sorted(names.values())) or "none")
 
 
 def show(value: Any) -> str:
@@ -160,8 +160,10 @@ def _cut(root: Any, detail: Any) -> None:
         if isinstance(parent, dict) and last in parent:
             del parent[last]
             return
+        if isinstance(parent, list) and _has(parent, last) and parent[last] == HOLE:  # cut out by another problem
+            return
         opened = _has(parent, last) and str(place[-2]) in {"distillers", "of", "pairs", "teachers", "students"}
-        if isinstance(parent, list) and isinstance(last, int) and opened and parent[last] != HOLE:
+        if isinstance(parent, list) and isinstance(last, int) and opened:
             parent[last] = HOLE
             return
         place = place[:-1]

@@ -26,6 +26,11 @@ class Row:
         return [part.strip() for part in self.entry.name.split("+")]
 
 
+def has_holes(spec: StudySpec) -> bool:
+    """Whether a row could not be read, so that names of rows may be missing."""
+    return any(item == HOLE or (isinstance(item, Group) and HOLE in item.of) for item in spec.distillers)
+
+
 @dataclass(frozen=True)
 class PairText:
     """One pair as written."""

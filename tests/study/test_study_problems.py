@@ -1,0 +1,214 @@
+"""Every mistake in a study file is one line with its place and, where there is one, a suggestion."""
+
+import pytest
+from study_texts import SOUND, change, problems
+
+LATER = "not in this version"
+
+
+def test_the_sound_study_has_no_problem() -> None:
+    assert problems(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (change("study:", "study: a/../b"), ["1:8: `study`: String should match pattern"]),
+        (change("study:", "study: con"), ["1:8: `study`: a study's name must be a file name on every system"]),
+        (change("study:", "study: 7"), ["1:8: `study`: must be a valid string, not 7"]),
+        (
+            change("study:", "studdy: x"),
+            ["1:1: `study` is missing", "1:1: unknown key `studdy`, did you mean `study`?"],
+        ),
+        (change("dataset:", "dataset: digit"), ["2:10: unknown dataset 'digit', did you mean `digits`?"]),
+        (change("dataset:", ""), ["1:1: `dataset` is missing"]),
+        (change("teachers:", "teachers: trian"), ["3:11: unknown teachers 'trian', did you mean `train`?"]),
+        (change("teachers:", "teachers: imported"), [f"3:11: `imported` needs released checkpoints: {LATER}"]),
+        (
+            change("teachers:", "teachers: {default: train, resnet56: imported}"),
+            ["3:28: unknown teacher 'resnet56', did you mean `resnet20`?", "3:38: `imported` needs released checkpoi"],
+        ),
+        (change("recipe:", "recipe: digits-slow"), ["4:9: unknown recipe 'digits-slow', did you mean `digits-quick`?"]),
+        (
+            change("recipe:", "recipe: {from: digits-quick, epoch: 5}"),
+            ["4:30: unknown key `epoch`, did you mean `epochs`?"],
+        ),
+        (
+            change("recipe:", "recipe: {epochs: 0, lr: -1, batch_size: 1.5}"),
+            [
+                "4:18: `epochs`: must be greater than or equal to 1, not 0",
+                "4:25: `lr`: must be greater than 0, not -1",
+                "4:41: `batch_size`: must be a valid integer, not 1.5",
+            ],
+        ),
+        (
+            change("recipe:", "recipe: {augment: shift2}"),
+            ["4:19: unknown augmentation 'shift2', did you mean `shift1`?"],
+        ),
+        (
+            change("recipe:", "recipe: {batch_size: 5000}"),
+            ["4:22: a batch of more images than digits trains on (1438)"],
+        ),
+        (change("recipe:", "recipe: {lr: {float: [1, 2]}}"), ["4:14: a range stands in a row's recipe"]),
+        (change("recipe:", "recipe: {record: [gradients]}"), [f"4:10: `record` needs recorded measurements: {LATER}"]),
+        (change("recipe:", "recipe: {lr: 1, lr_rule: linear}"), ["4:17: `lr_rule` and `lr` both set"]),
+        (change("pairs:", "pairs: [resnet20 -> resnet9]"), ["5:9: unknown model 'resnet9', did you mean `resnet8`?"]),
+        (change("pairs:", "pairs: [resnet20, resnet8]"), ["5:9: a pair is `teacher -> student`", "5:19: a pair is"]),
+        (change("pairs:", "pairs: []"), ["5:8: `pairs`: List should have at least 1 item"]),
+        (
+            change("pairs:", "pairs: [resnet20 + resnet32 -> resnet8]"),
+            [f"5:9: `resnet20 + resnet32` needs ensembles of teachers: {LATER}"],
+        ),
+        (change("pairs:", "pairs: {teachers: [resnet20]}"), ["5:8: `students` is missing"]),
+        (change("  - none", "  - nonne"), ["7:5: unknown distiller 'nonne', did you mean `none`?"]),
+        (change("  - none", "  - kd"), ["8:5: a row is already called `kd` (line 7): add a `label`"]),
+        (
+            change("  - none", "  - {name: dkd, label: KD+LS}"),
+            ["9:45: a row is already called `KD+LS` (line 7): labels"],
+        ),
+        (
+            change("  - none", "  - {name: dkd, tempreature: 4}"),
+            ["7:17: unknown key `tempreature`, did you mean `temperature`?"],
+        ),
+        (change("  - none", "  - {name: dkd, temperature: 0}"), ["7:30: `temperature`: must be greater than 0, not 0"]),
+        (
+            change("  - none", "  - {name: dkd, temperature: '4'}"),
+            ["7:30: `temperature`: must be a valid number, not '4'"],
+        ),
+        (change("  - none", "  - {name: dkd, temperature: {each: []}}"), ["7:37: `temperature`: an empty `each`"]),
+        (
+            change("  - none", "  - {name: dkd, temperature: {each: [1, no]}}"),
+            ["7:41: `temperature`: must be a valid number, not 'no'"],
+        ),
+        (
+            change("  - none", "  - {name: dkd, temperature: {float: [1, 16]}}"),
+            ["7:30: `temperature` has a range, but the study has no `search`"],
+        ),
+        (change("  - none", "  - {name: dkd, temperature: {float: [4, 1]}}"), ["7:38: `float`: must be [low, high]"]),
+        (
+            change("  - none", "  - {name: dkd, temperature: {any: 1}}"),
+            ["7:30: `temperature`: must be a plain value, {"],
+        ),
+        (
+            change("  - none", "  - {name: dkd, preset: hinton}"),
+            ["7:25: unknown preset 'hinton', did you mean `hinton"],
+        ),
+        (change("  - none", "  - {name: dkd, preset: hinton2015}"), ["7:25: preset hinton2015 has no constants for"]),
+        (change("  - none", "  - {name: dkd, against: kdd}"), ["7:26: unknown row 'kdd', did you mean `kd`?"]),
+        (change("  - none", "  - {name: dkd, against: dkd}"), ["7:26: `dkd` cannot be compared with itself"]),
+        (
+            change("  - none", "  - {name: dkd, at: {resnet56 -> resnet8: {warmup: 1}}}"),
+            ["7:22: unknown pair 'resnet56 -> resnet8', did you mean `resnet20 -> resnet8`?"],
+        ),
+        (
+            change(
+                "  - none", "  - {name: dkd, at: {resnet20 -> resnet8: {warmup: 1}, resnet20->resnet8: {warmup: 2}}}"
+            ),
+            ["7:56: `resnet20->resnet8` is the same pair as `resnet20 -> resnet8`: named twice"],
+        ),
+        (
+            change("  - none", "  - {name: dkd, through: [resnet14]}"),
+            [f"7:17: `through` needs teacher assistants: {LATER}"],
+        ),
+        (
+            change("  - none", "  - {name: dkd, teacher: shuffled}"),
+            ["7:17: `teacher: shuffled` needs control teachers"],
+        ),
+        (change("  - none", "  - {name: dkd, grad_matched: true}"), ["7:17: `grad_matched` needs recorded gradients"]),
+        (change("  - none", "  - luminet + fitnet"), [f"7:5: `luminet + fitnet` needs sums of distillers: {LATER}"]),
+        (change("  - none", "  - {group: F, of: []}"), ["7:20: `of`: List should have at least 1 item"]),
+        (
+            change("  - none", "  - {group: F, off: [dkd]}"),
+            ["7:5: `of` is missing", "7:16: unknown key `off`, did you"],
+        ),
+        (change("  - none", "  - {group: F, of: [dkd, {name: atx}]}"), ["7:33: unknown distiller 'atx', "]),
+        (change("  - none", "  - 3"), ["7:5: `distillers`: must be a valid string, not 3"]),
+        (change("  - none", "  - {name: dkd, label: ' x'}"), ["7:24: `label`: must be printable text"]),
+        (change("seeds:", "seeds: 0"), ["10:8: `seeds`: must be greater than or equal to 1, not 0"]),
+        (change("seeds:", "seeds: [1, 1]"), ["10:8: `seeds`: names a seed twice"]),
+        (change("seeds:", "seeds: [1, 100000000000000000000000]"), ["10:12: `seeds`: must be less than 2147483648"]),
+        (change("seeds:", "paired: true"), [f"10:1: `paired: true` needs tests paired by seed: {LATER}"]),
+        (change("seeds:", "figures: [{x: a, y: b}]"), [f"10:1: `figures` needs the plots of studies: {LATER}"]),
+        (change("seeds:", "checkpoint: {every: often}"), ["10:21: `every`: String should match pattern"]),
+        (change("seeds:", "seeds: 2\nsed: 1"), ["11:1: unknown key `sed`, did you mean `seeds`?"]),
+        (change("  - {baseline", "  - {baseline: kdd}"), ["12:16: unknown row 'kdd', did you mean `kd`?"]),
+        (change("  - {baseline", "  - {rows: temperature}"), ["12:12: unknown axis 'temperature', "]),
+        (change("  - {baseline", "  - {select: best-val}"), ["12:14: `best-val` exists only in a search"]),
+        (change("  - {baseline", "  - {metric: val_top1}"), ["12:14: validation metrics exist only in a search"]),
+        (
+            change("  - {baseline", "  - {metric: test_top1_best}"),
+            ["12:14: `test_top1_best` is `metric: test_top1` with"],
+        ),
+        (change("  - {baseline", "  - {published: x}"), [f"12:6: `published` needs the papers' results: {LATER}"]),
+        (change("  - {baseline", "  - {row: pair}"), ["12:6: unknown key `row`, did you mean `rows`?"]),
+        ("just words\n", ["1:1: a study file is a mapping"]),
+        ("- study: x\n", ["1:1: a study file is a mapping"]),
+    ],
+)
+def test_each_problem_is_one_line_with_its_place(text: str, lines: list[str]) -> None:
+    found = problems(text)
+    assert len(found) == len(lines), found
+    for line, beginning in zip(found, lines, strict=True):
+        assert line.startswith(beginning), line
+
+
+SEARCHED = change("  - none", "  - {name: dkd, warmup: {int: [0, 9]}}")
+
+
+@pytest.mark.parametrize(
+    ("search", "lines"),
+    [
+        ("{pairs: [resnet20 -> resnet8], draws: 3, maximize: test_top1_last}", ["13:60: `test_top1_last` is refused"]),
+        ("{pairs: [resnet20 -> resnet8], draws: 3, maximize: val_top}", ["13:60: unknown metric 'val_top', did you"]),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 3, teachers: imported}",
+            ["13:60: imported teachers have seen the val"],
+        ),
+        ("{pairs: [resnet20 -> resnet8], draws: 0}", ["13:47: `draws`: must be greater than or equal to 1, not 0"]),
+        ("{pairs: [resnet20 -> resnet14], draws: 1}", ["13:18: unknown pair 'resnet20 -> resnet14', did you mean"]),
+        ("{pairs: [resnet20 -> resnet8], draws: 1, validation: 1.0}", ["13:62: `validation`: must be less than 1"]),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, finalists: {keep: 5, seeds: 3}}",
+            ["13:50: `finalists` needs a second round of draws: not in this version"],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, rungs: [10]}",
+            ["13:50: `rungs` needs pruning: not in this version"],
+        ),
+        (
+            "{draw: 3}",
+            ["13:9: `draws` is missing", "13:9: `pairs` is missing", "13:10: unknown key `draw`, did you mean"],
+        ),
+    ],
+)
+def test_problems_of_a_search(search: str, lines: list[str]) -> None:
+    assert problems(SEARCHED + "search: {pairs: [resnet20 -> resnet8], draws: 3}\n") == []
+    found = problems(SEARCHED + f"search: {search}\n")
+    assert len(found) == len(lines), found
+    for line, beginning in zip(found, lines, strict=True):
+        assert line.startswith(beginning), line
+
+
+def test_a_search_without_a_range_has_nothing_to_do() -> None:
+    found = problems(SOUND + "search: {pairs: [resnet20 -> resnet8], draws: 3}\n")
+    assert found == ["13:1: no row has a range: nothing to search"]
+
+
+def test_ranges_are_held_against_their_field() -> None:
+    text = change("  - none", "  - {name: dkd, temperature: {float: [0, 9], log: true}, warmup: {float: [0.5, 2]}}")
+    assert problems(text + "search: {pairs: [resnet20 -> resnet8], draws: 3}\n") == [
+        "7:30: `temperature`: a logarithmic range starts above 0, not at 0.0",
+        "7:39: `temperature`: must be greater than 0, not 0.0",
+        "7:75: `warmup`: must be a valid integer, not 0.5",
+        "7:80: `warmup`: must be a valid integer, not 2.0",
+    ]
+
+
+def test_problems_of_form_and_of_names_are_told_together() -> None:
+    text = SOUND.replace("digits\n", "digitz\n").replace("seeds: 2", "seeds: -2").replace("- kd\n", "- {label: 3}\n")
+    assert [line.split(": ")[0] for line in problems(text)] == ["2:10", "8:5", "8:13", "10:8"]
+
+
+def test_a_study_alone_never_imports_code() -> None:
+    (line,) = problems(change("  - none", "  - os.system"))
+    assert "unknown distiller 'os.system'" in line
