@@ -17,7 +17,7 @@ from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import study_tables, write_reports
 from kdharness.runtime.scheduler import RunOutcome, run_study
-from kdharness.runtime.slots import slots as choose_slots
+from kdharness.runtime.slots import choose_slots
 from kdharness.study.expand import Expansion, expand
 from kdharness.study.load import load_study
 from kdharness.study.search import Search

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from kdharness.core.errors import ExitCode
+from kdharness.core.errors import EnvironmentRefused, ExitCode
 from kdharness.core.home import Home
 from kdharness.results.owner import Owner
 from kdharness.results.store import Store
@@ -107,6 +107,23 @@ def run_mirror(home: Home, open_tracker: Callable[[Home], Tracker] = open_mlflow
         finally:
             store.release_mirror_lease(owner)
     return ExitCode.DONE
+
+
+def sync_mirror(home: Home, open_tracker: Callable[[Home], Tracker] = open_mlflow) -> int:
+    """Tell the tracker all that it does not know yet, here and now; how many records.
+
+    Raises TrackerError where it cannot be reached, EnvironmentRefused while another mirror is at work.
+    """
+    store = Store(home)
+    owner = Owner.current()
+    if not store.take_mirror_lease(owner):
+        raise EnvironmentRefused(
+            "another process is telling MLflow right now", where=str(home.root), remedy="Try again in a minute."
+        )
+    try:
+        return drain(store, open_tracker(home))
+    finally:
+        store.release_mirror_lease(owner)
 
 
 def _feed(store: Store, owner: Owner, open_tracker: Callable[[], Tracker], stop: Stop) -> None:

@@ -155,7 +155,7 @@ class _Runner:
             stopping = stop.requested or self._failing
             if ended or time.monotonic() >= self._look_at:
                 self._look(ended, stopping)
-                if not self._jobs and (stopping or (self._plan.done and not self._advance())):
+                if not self._jobs and (stopping or self._plan.done):
                     return
             if stopping:
                 self._drain(stop)
@@ -203,9 +203,8 @@ class _Runner:
         if any(row.state == "running" and (row.lease_expired or _is_dead(row)) for row in self._queue):
             self._rescue(ended)
         self._strike(ended)
-        changed = self._announce()
-        if self._search is not None and changed and not stopping:
-            self._advance()
+        if self._announce() and not stopping and self._advance():
+            self._queue = self._store.queue(self._study)
         ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
         free = [slot for slot in self._slots if slot not in self._jobs]
         given_up = {run_id for run_id, strikes in self._strikes.items() if strikes >= MAX_ATTEMPTS}
@@ -255,8 +254,8 @@ class _Runner:
                 self._failing = self._failing or self._fail_fast
 
     def _announce(self) -> bool:
-        """Say what ended since the last look; whether anything did."""
-        changed = False
+        """Say what ended since the last look; whether anything did, or this is the first look."""
+        changed = not self._states
         for row in self._queue:
             before = self._states.get(row.run_id)
             self._states[row.run_id] = row.state

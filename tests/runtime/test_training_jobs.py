@@ -12,21 +12,6 @@ from kdharness.results.store import Store
 from kdharness.runtime.job import run_job
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Label and seed -> weights hash of the tiny study, each run trained alone and to the end."""
-    from kdharness.core.home import Home
-
-    home = Home(tmp_path_factory.mktemp("undisturbed"))
-    store = Store(home, create=True)
-    ids = ask(store, wanted())
-    for run_id in ids.values():
-        assert run_job(home, [run_id], slot="cpu:0") == ExitCode.DONE
-    hashes = {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()}
-    store.close()
-    return hashes
-
-
 def after_epoch(monkeypatch, number, act):
     """Call `act(store, lease)` right after the job has committed its `number`-th point of progress."""
     commits = []
