@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from kdharness import __version__
 from kdharness.cli import inspect, jobs, serve, studies, tables
 from kdharness.core.errors import ExitCode, KdHarnessError
+from kdharness.core.plugins import configured_plugins, use_plugins
 
 app = typer.Typer(
     name="kdharness",
@@ -27,11 +29,15 @@ for commands in (studies, tables, inspect, serve, jobs):
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    plugin: Annotated[
+        list[str] | None, typer.Option("--plugin", metavar="MODULE", help="A module with distillers of your own.")
+    ] = None,
 ) -> None:
     """Options of every command stand before its name: `kdharness --debug run study.yaml`."""
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    use_plugins([*configured_plugins(Path.cwd()), *(plugin or [])])
     if debug:
         os.environ["KDHARNESS_DEBUG"] = "1"
 
@@ -52,7 +58,7 @@ def main() -> None:
         # The reader of a pipe (head) has seen enough; Python would complain again while it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
-    except Exception as error:  # noqa: BLE001  the last line of defence: a bug becomes a file and one line
+    except Exception as error:  # the last line of defence: a bug becomes a file and one line
         if os.environ.get("KDHARNESS_DEBUG"):
             raise
         with tempfile.NamedTemporaryFile("w", prefix="kdharness-", suffix=".txt", delete=False) as file:

@@ -1,5 +1,189 @@
+"""Commands that read the results database: where studies stand, what a run is, why it failed."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from kdharness.cli.options import DataOption, HomeOption, JsonOption, StudyName, echo_json
+from kdharness.core.errors import BadInput
+from kdharness.core.home import Home
+
+RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN_ID...]", help="Runs, or their first characters.")]
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    for command in (status, show, diff, logs, log, retry, query):
+        app.command()(command)
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="One study; all by default.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far studies are: runs by state, jobs with pid, slot and epoch, what failed and why."""
+    from dataclasses import asdict
+
+    from kdharness.results.store import Store
+    from kdharness.runtime.status import study_status
+
+    place = Home.at(home)
+    found = study_status(Store(place), place, study)
+    if as_json:
+        echo_json({"studies": [asdict(one) for one in found]})
+        return
+    for one in found:
+        states = ", ".join(f"{count} {state}" for state, count in one.runs.items())
+        typer.echo(f"{one.study}: {states or 'no runs'}")
+        for job in one.jobs:
+            typer.echo(f"  {job.slot}  pid {job.pid}  epoch {job.epoch}/{job.epochs}  {' '.join(job.run_ids)}")
+        for run in one.failed:
+            typer.echo(f"  {run.run_id}  {run.label}, {run.pair}, seed {run.seed}: {run.state}")
+            typer.echo(f"    {run.message}\n    {run.log}")
+    if not found:
+        typer.echo("no studies yet: kdharness init writes a first one")
+
+
+def show(
+    what: Annotated[str, typer.Argument(metavar="STUDY|STUDY.yaml|RUN_ID", help="A study, its file, or a run.")],
+    label: Annotated[str | None, typer.Argument(metavar="[LABEL]", help="One entry of the study.")] = None,
+    home: HomeOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every constant of a study's settings, or of a run, and where each value came from."""
+    from dataclasses import asdict
+
+    from kdharness.results.store import Store
+    from kdharness.study.describe import describe_file, describe_run, describe_study
+
+    place = Home.at(home)
+    run = None
+    if what.endswith((".yaml", ".yml")):
+        rows = describe_file(Path(what), data or place.data)
+    else:
+        store = Store(place)
+        if any(study.name == what for study in store.studies()):
+            rows = describe_study(store, what)
+        else:
+            run = store.run(store.find_run(what))
+            rows = [describe_run(store, run.run_id)]
+    rows = [row for row in rows if label is None or row.label == label]
+    if not rows:
+        raise BadInput(f"{what} has no entry labelled {label!r}", remedy=f"kdharness show {what} lists them all")
+    if as_json:
+        echo_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        typer.echo(f"{row.label}, {row.pair}  ({row.purpose}; runs {' '.join(row.run_ids)})")
+        width = max(map(len, row.values))
+        for name, value in row.values.items():
+            typer.echo(f"  {name:<{width}}  {_text(value):<14}  {row.provenance.get(name, '')}".rstrip())
+    if run is not None:
+        typer.echo(f"state {run.state}, seed {run.seed}, attempts {run.attempts}, device {run.device}")
+        for name, value in run.metrics.items():
+            typer.echo(f"  {name:<28}  {value:.4f}")
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN_ID")],
+    second: Annotated[str, typer.Argument(metavar="RUN_ID")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show in which constants two runs differ, and their final metrics side by side."""
+    from kdharness.results.store import Store
+
+    store = Store(Home.at(home))
+    runs = [store.run(store.find_run(run_id)) for run_id in (first, second)]
+    left, right = ({**run.setting.flat(), "seed": run.seed} for run in runs)
+    names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
+    metrics = sorted({*runs[0].metrics, *runs[1].metrics})
+    if as_json:
+        echo_json(
+            {
+                "settings": {name: [left.get(name), right.get(name)] for name in names},
+                "metrics": {name: [run.metrics.get(name) for run in runs] for name in metrics},
+            }
+        )
+        return
+    for name in names:
+        typer.echo(f"{name:<28}  {_text(left.get(name)):<20}  {_text(right.get(name))}")
+    if not names:
+        typer.echo("the same setting and seed")
+    for name in metrics:
+        values = [run.metrics.get(name) for run in runs]
+        typer.echo(f"{name:<28}  " + "  ".join(f"{'-' if value is None else f'{value:.2f}':<20}" for value in values))
+
+
+def logs(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run, or its first characters.")],
+    home: HomeOption = None,
+) -> None:
+    """Print what a run's attempts wrote, tracebacks included."""
+    from kdharness.results.store import Store
+
+    run_id = Store(Home.at(home)).find_run(run_id)
+    path = Home.at(home).log(run_id)
+    if not path.exists():
+        raise BadInput(f"run {run_id} has written nothing yet", where=str(path))
+    typer.echo(path.read_text(errors="replace"), nl=False)
+
+
+def log(study: StudyName, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show every version of the study file that was run, newest last."""
+    from kdharness.results.store import Store
+
+    texts = Store(Home.at(home)).texts(study)
+    if as_json:
+        echo_json([{"number": text.number, "saved": text.saved.isoformat(), "text": text.text} for text in texts])
+        return
+    for text in texts:
+        typer.echo(f"# version {text.number}, saved {text.saved:%Y-%m-%d %H:%M:%S} UTC, {text.path}\n{text.text}")
+
+
+def retry(study: StudyName, run_ids: RunIds = None, home: HomeOption = None) -> None:
+    """Let failed, diverged and cancelled runs wait again; `kdharness run` then goes on with them."""
+    from kdharness.results.store import Store
+
+    store = Store(Home.at(home))
+    count = store.retry(study, [store.find_run(run_id) for run_id in run_ids] if run_ids else None)
+    typer.echo(f"{count} runs wait again" if count else "nothing to retry")
+
+
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT; nothing else is allowed.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the results database anything, read-only."""
+    from kdharness.results.store import Store
+
+    names, rows = Store(Home.at(home)).query(sql)
+    if as_json:
+        for row in rows:
+            echo_json(dict(zip(names, map(_plain, row), strict=True)))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*names, box=box.SIMPLE)
+    for row in rows:
+        table.add_row(*(Text(_text(_plain(value))) for value in row))
+    Console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    """A database value as JSON can say it."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, float) and value != value:
+        return "nan"
+    return value
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

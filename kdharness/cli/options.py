@@ -10,6 +10,9 @@ HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="Where results are kept. [default: $KDHARNESS_HOME or ./kdharness-home]"),
 ]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Where datasets are looked up. [default: the home's data directory]")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name, as in its file.")]

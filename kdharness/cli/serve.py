@@ -1,5 +1,57 @@
+"""Commands about what stands beside the results: the MLflow mirror, and the database itself."""
+
+import subprocess
+from contextlib import suppress
+from typing import Annotated
+
 import typer
+
+from kdharness.cli.options import HomeOption
+from kdharness.core.home import Home
+
+db = typer.Typer(help="Look after the results database.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    for command in (ui, sync):
+        app.command()(command)
+    app.add_typer(db, name="db")
+
+
+def ui(
+    home: HomeOption = None,
+    port: Annotated[int | None, typer.Option(help="A free port. [default: the first free one from 5000]")] = None,
+) -> None:
+    """Open the MLflow UI on this machine; Ctrl-C ends it."""
+    from kdharness.tracking.ui import ui_command, wait_until_up
+
+    command = ui_command(Home.at(home), port)
+    process = subprocess.Popen(command.argv, env=dict(command.environment), stdout=subprocess.DEVNULL)
+    try:
+        wait_until_up(command.url, lambda: process.poll() is None)
+        typer.echo(f"MLflow is at {command.url} (Ctrl-C ends it)")
+        process.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        process.terminate()
+        with suppress(KeyboardInterrupt):
+            process.wait()
+
+
+def sync(home: HomeOption = None) -> None:
+    """Tell MLflow everything that it does not know yet."""
+    from kdharness.runtime.mirror import sync_mirror
+
+    typer.echo(f"told MLflow {sync_mirror(Home.at(home))} records; it is equal to the results now")
+
+
+@db.command()
+def upgrade(home: HomeOption = None) -> None:
+    """Make the results database, or bring it to this version; a backup is kept beside it."""
+    from kdharness.results.store import Store
+
+    place = Home.at(home)
+    place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Store(place, create=True).close()
+    typer.echo(f"{place.results} is up to date")

@@ -1,5 +1,126 @@
+"""Commands that take a study file: write one, check it, plan it, run it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from kdharness.cli.options import DataOption, HomeOption, JsonOption, StudyFile, echo_json
+from kdharness.core.errors import BadInput, ExitCode
+from kdharness.core.home import Home
+
+ConfirmOption = Annotated[
+    int | None, typer.Option("--yes-runs", metavar="N", help="Confirm a study of more than 10,000 runs: say how many.")
+]
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    for command in (init, schema, check, plan, run):
+        app.command()(command)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[STUDY.yaml]", help="The file to write.")] = Path("study.yaml"),
+) -> None:
+    """Write a commented study file that runs as it stands."""
+    from kdharness.study.init import starter
+
+    try:
+        with path.open("x") as file:
+            file.write(starter(path.stem))
+    except FileExistsError:
+        raise BadInput(f"{path} exists already", remedy="name another file, or remove it first") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {path}; next: kdharness run {path}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from kdharness.study.schema import schema as study_schema
+
+    typer.echo(json.dumps(study_schema(), indent=2))
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="Study files.")],
+    data: DataOption = None,
+    home: HomeOption = None,
+    yes_runs: ConfirmOption = None,
+) -> None:
+    """Say every mistake of study files as file:line:column, or what they ask for."""
+    from kdharness.study.expand import expand
+    from kdharness.study.load import load_study
+
+    failed = False
+    for path in files:
+        try:
+            study = load_study(path)
+            expansion = expand(study, data=data or Home.at(home).data, confirmed=yes_runs)
+        except BadInput as error:
+            failed = True
+            typer.echo(str(error), err=True)
+            continue
+        for warning in expansion.warnings:
+            typer.echo(f"{path}: warning: {warning}", err=True)
+        typer.echo(f"{path}: {expansion.summary}")
+    if failed:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def plan(
+    file: StudyFile,
+    home: HomeOption = None,
+    data: DataOption = None,
+    slots: Annotated[int | None, typer.Option("--slots", min=1, help="Jobs at a time, for the estimate.")] = None,
+    yes_runs: ConfirmOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a study would do: settings, runs, teachers, reuse, time, disk, and what its seeds can show."""
+    from dataclasses import asdict
+
+    from kdharness.results.store import Store
+    from kdharness.runtime.slots import choose_slots
+    from kdharness.study.expand import expand
+    from kdharness.study.load import load_study
+    from kdharness.study.plan import make_plan, render_plan
+
+    place = Home.at(home)
+    study = load_study(file)
+    expansion = expand(study, data=data or place.data, confirmed=yes_runs)
+    store = Store(place) if place.results.exists() else None
+    made = make_plan(expansion, store, slots=len(choose_slots(slots)))
+    if as_json:
+        echo_json(asdict(made))
+    else:
+        typer.echo(render_plan(made))
+
+
+def run(
+    file: StudyFile,
+    home: HomeOption = None,
+    slots: Annotated[
+        int | None, typer.Option("--slots", min=1, help="Jobs at a time. [default: one per GPU, else one per core]")
+    ] = None,
+    data: DataOption = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, for a debugger.")] = False,
+    yes_runs: ConfirmOption = None,
+) -> None:
+    """Run a study: train what is missing, go on where it stopped, and print its tables."""
+    from rich.console import Console
+
+    from kdharness.runtime.command import run_command
+
+    code = run_command(
+        file,
+        Home.at(home),
+        console=Console(),
+        slots=slots,
+        data=data,
+        fail_fast=fail_fast,
+        in_process=in_process,
+        confirmed=yes_runs,
+    )
+    raise typer.Exit(code)

@@ -32,6 +32,10 @@ class Home:
         return self.root / "data"
 
     @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "artifacts" / "mlflow"
 

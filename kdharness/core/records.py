@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kdharness.core.keys import Frozen, key_of
+from kdharness.core.keys import Frozen, canonical, key_of
 
 State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged", "cancelled"]
 Purpose = Literal["teacher", "search", "final"]
@@ -77,6 +77,20 @@ class Setting(Frozen):
     @property
     def key(self) -> str:
         return key_of(self)
+
+    def flat(self) -> dict[str, str | int | float | bool | None]:
+        """Flat names for people and trackers: `kd.temperature`, `recipe.lr`, `teacher.1`, `dataset`, ..."""
+        form = canonical(self)
+        constants, recipe, teachers = form.pop("constants"), form.pop("recipe"), form.pop("teachers")
+        flat = {name: value for name, value in form.items() if name != "fingerprint"}
+        for number, teacher in enumerate(teachers, 1):
+            run, weights = teacher["run"], teacher["weights_sha256"]
+            source = f"{run['setting_key'][:12]}-{run['seed']}" if run else (weights or "architecture only")[:17]
+            flat[f"teacher.{number}"] = f"{teacher['model']} ({source})"
+        for part, values in ((self.distiller, constants), ("recipe", recipe)):
+            for name, value in values.items():
+                flat[f"{part}.{name}"] = " ".join(map(str, value)) if isinstance(value, list) else value
+        return flat
 
     def run(self, seed: int) -> RunKey:
         return RunKey(setting_key=self.key, seed=seed)

@@ -45,6 +45,21 @@ def queue(database: Database, study: str | None) -> list[QueueRow]:
     return sorted(rows, key=lambda one: (one.purpose != "teacher", one.seed, one.row))
 
 
+def find_run(database: Database, start: str) -> str:
+    """See Store.find_run."""
+    names = schema.Run.run_id
+    with database.read() as connection:
+        found = list(connection.scalars(select(names).where(names.startswith(start, autoescape=True)).limit(4)))
+        exact = connection.scalar(select(names).where(names == start))
+    if exact is not None:
+        return exact
+    if not found:
+        raise BadInput(f"no run begins with {start!r}", remedy="`kdharness export STUDY` lists a study's runs")
+    if len(found) > 1:
+        raise BadInput(f"{start!r} is the beginning of several runs: {', '.join(sorted(found))}")
+    return found[0]
+
+
 def _queue_row(shown: list[RowMapping], needs: tuple[str, ...]) -> QueueRow:
     """One run; where several labels show it, it is named by the first and works for the most urgent."""
     run = shown[0]

@@ -180,6 +180,10 @@ class Store:
         """The run's setting and seed. Raises BadInput for an unknown run."""
         return reading.setting(self._database, run_id)
 
+    def find_run(self, start: str) -> str:
+        """The one run whose id is `start`, or begins so. Raises BadInput for none or several."""
+        return reading.find_run(self._database, start)
+
     def run(self, run_id: str) -> RunRow:
         """Raises BadInput for an unknown run."""
         return reading.run(self._database, run_id)

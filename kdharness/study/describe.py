@@ -1,0 +1,62 @@
+"""What a study's settings are, constant by constant, and where each value came from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdharness.core.records import Setting
+from kdharness.results.store import Store
+from kdharness.study.expand import expand
+from kdharness.study.load import load_study
+
+Flat = Mapping[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True)
+class Described:
+    """One setting at one place of a study."""
+
+    label: str
+    pair: str
+    purpose: str
+    setting_key: str
+    values: Flat
+    """As `Setting.flat`."""
+    provenance: Mapping[str, str]
+    run_ids: list[str] = field(default_factory=list)
+
+
+def describe_file(path: Path, data: Path) -> list[Described]:
+    """The settings that a study file asks for. Raises StudyError."""
+    wanted = expand(load_study(path), data=data).wanted
+    return _grouped((run.label, run.pair, run.purpose, run.setting, run.provenance, run.run_id) for run in wanted)
+
+
+def describe_study(store: Store, name: str) -> list[Described]:
+    """The settings that a study in the store asks for, those that its search added included."""
+    rows = store.rows(name)
+    settings = {row.setting_key: row.run_id for row in rows}
+    by_key = {key: store.setting(run_id)[0] for key, run_id in settings.items()}
+    return _grouped(
+        (row.label, row.pair, row.purpose, by_key[row.setting_key], row.provenance, row.run_id) for row in rows
+    )
+
+
+def describe_run(store: Store, run_id: str) -> Described:
+    """One run's setting, as the first study that asks for it names it."""
+    run = store.run(run_id)
+    flat = run.setting.flat()
+    if not run.rows:
+        return Described(run.setting.distiller, run.setting.student, "", run.setting_key, flat, {}, [run_id])
+    place = run.rows[0]
+    return Described(place.label, place.pair, place.purpose, run.setting_key, flat, place.provenance, [run_id])
+
+
+def _grouped(rows: Iterable[tuple[str, str, str, Setting, Mapping[str, str], str]]) -> list[Described]:
+    found: dict[tuple[str, str, str, str], Described] = {}
+    for label, pair, purpose, setting, provenance, run_id in rows:
+        key = (setting.key, label, pair, purpose)
+        if key not in found:
+            found[key] = Described(label, pair, purpose, setting.key, setting.flat(), provenance)
+        found[key].run_ids.append(run_id)
+    return list(found.values())
