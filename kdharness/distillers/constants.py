@@ -1,15 +1,24 @@
-"""The kinds of constants that methods share: their ranges and what they mean, written once."""
+"""The kinds of constants that methods share: their ranges and what they mean, written once.
+
+Strict: a text or a truth value is no number; a whole number is one.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-Weight = Annotated[float, Field(ge=0, le=1e6)]
-Temperature = Annotated[float, Field(gt=0, le=1000)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=1e6)]
+Temperature = Annotated[float, Field(strict=True, gt=0, le=1000)]
 
 CrossEntropyWeight = Annotated[Weight, Field(description="Weight of the cross-entropy of the raw student logits.")]
 Warmup = Annotated[
-    int, Field(ge=0, le=10_000, description="Epochs over which the distillation terms grow linearly to their weight.")
+    int,
+    Field(
+        strict=True,
+        ge=0,
+        le=10_000,
+        description="Epochs over which the distillation terms grow linearly to their weight.",
+    ),
 ]
 Standardize = Annotated[
     Literal["none", "zscore"],

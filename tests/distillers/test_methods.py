@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from pydantic import ValidationError
 from stand_in import batch, logits, outputs
 
 from kdharness.core.errors import IncompatiblePair, UnknownName
@@ -23,6 +24,15 @@ def test_every_method_of_this_version_is_registered() -> None:
     assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none"]
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
+
+
+@pytest.mark.parametrize("value", ["4", True, None, [4.0]])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError):
+        KD.Config(temperature=value)
+    with pytest.raises(ValidationError):
+        DKD.Config(warmup=value)
+    assert KD.Config(temperature=4).temperature == 4.0
 
 
 def test_no_distillation_needs_no_teacher() -> None:
