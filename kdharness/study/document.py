@@ -18,7 +18,7 @@ from kdharness.core.errors import Problem
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 30
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 MAX_NUMBER = 40
 """Characters of a number."""
 MAX_TEXT = 10_000

@@ -160,12 +160,12 @@ def _cut(root: Any, detail: Any) -> None:
         if isinstance(parent, dict) and last in parent:
             del parent[last]
             return
-        if isinstance(parent, list) and _has(parent, last) and parent[last] == HOLE:  # cut out by another problem
-            return
-        opened = _has(parent, last) and str(place[-2]) in {"distillers", "of", "pairs", "teachers", "students"}
-        if isinstance(parent, list) and isinstance(last, int) and opened:
-            parent[last] = HOLE
-            return
+        if isinstance(parent, list) and isinstance(last, int) and last < len(parent):
+            if parent[last] == HOLE:  # cut out by another problem
+                return
+            if str(place[-2]) in {"distillers", "of", "pairs", "teachers", "students"}:
+                parent[last] = HOLE
+                return
         place = place[:-1]
 
 

@@ -1,0 +1,69 @@
+"""The plan: counts, reuse, cost and what the seeds can show."""
+
+import pytest
+from study_texts import SOUND, expanded
+from test_study_search import SEARCHED
+
+from kdharness.study.cost import size
+from kdharness.study.plan import make_plan, render_plan
+from kdharness.study.power import smallest_difference
+
+
+class FakeStore:
+    """Answers the plan's one question."""
+
+    def __init__(self, rows: list[tuple]) -> None:
+        self.rows = rows
+
+    def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple]]:
+        return [], self.rows
+
+
+def test_a_fresh_plan_counts_settings_runs_and_missing_teachers() -> None:
+    plan = make_plan(expanded(), None, slots=2)
+    assert (plan.settings, plan.runs, plan.to_train, plan.reused) == (3, 7, 7, 0)
+    assert [(one.model, one.finished) for one in plan.teachers] == [("resnet20", False)]
+    assert [(row.label, row.runs, row.missing) for row in plan.rows] == [("none", 2, 2), ("kd", 2, 2), ("KD+LS", 2, 2)]
+    assert 10 < plan.seconds < 600
+    assert 1 < plan.disk_mib < 100
+    assert plan.measured_runs == 0
+
+
+def test_finished_runs_are_reused_and_their_time_is_taken_as_measure() -> None:
+    wanted = expanded().wanted
+    done = [run for run in wanted if run.label in ("teacher", "none")] + [wanted[3]]
+    store = FakeStore(
+        [(r.run_id, "digits", r.student, "resnet20" if r.label == "kd" else None, 30, 9000) for r in done]
+    )
+    plan = make_plan(expanded(), store, slots=1)  # type: ignore[arg-type]
+    assert (plan.runs, plan.reused, plan.to_train, plan.measured_runs) == (7, 4, 3, 4)
+    assert [one.finished for one in plan.teachers] == [True]
+    assert [row.missing for row in plan.rows] == [0, 1, 2]
+    assert plan.seconds == pytest.approx(3 * 9.0)
+
+
+def test_a_searched_row_is_planned_as_such() -> None:
+    plan = make_plan(expanded(SEARCHED), None)
+    assert plan.search_runs == 17
+    assert [row.searched for row in plan.rows] == [True, False, False]
+    assert plan.seconds > make_plan(expanded(SOUND), None).seconds
+    assert "searched first" in render_plan(plan)
+
+
+def test_what_seeds_can_show_equals_the_simulation() -> None:
+    assert smallest_difference(1) is None
+    for seeds, points in ((3, 0.77), (5, 0.51), (10, 0.34)):  # simulated at a standard deviation of 0.25 points
+        assert smallest_difference(seeds) == pytest.approx(points, abs=0.01)
+    assert smallest_difference(4, 0.5) == pytest.approx(2 * (smallest_difference(4, 0.25) or 0))
+
+
+def test_the_size_of_a_model_is_the_published_one() -> None:
+    adds, parameters = size("resnet8x4", 100, (3, 32, 32))
+    assert (round(adds / 1e6, 2), parameters) == (177.07, 1_233_540)
+
+
+def test_the_plan_is_printed_for_a_person() -> None:
+    text = render_plan(make_plan(expanded(), None, slots=2))
+    assert "teacher   resnet20 (" in text
+    assert "3 seeds" not in text
+    assert max(map(len, text.splitlines())) <= 140
