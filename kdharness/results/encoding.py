@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
-from sqlalchemy import RowMapping, Select, column, func, select
+from sqlalchemy import RowMapping, Select, bindparam, column, func, select
 
 from kdharness.core.keys import Since
 from kdharness.core.records import Setting
@@ -51,9 +51,14 @@ def join_value(value: float | None, nonfinite: str | None) -> float:
     return float(nonfinite) if value is None and nonfinite is not None else float(value or 0.0)
 
 
-def among(names: Iterable[str | int]) -> Select[Any]:
-    """A subquery with these names, as one bound parameter however many they are: `column.in_(among(names))`."""
-    return select(func.json_each(json.dumps(list(names))).table_valued(column("value")).c.value)
+def among(parameter: str) -> Select[Any]:
+    """A subquery of names given at execution, `listing(names)`, as one parameter however many they are."""
+    return select(func.json_each(bindparam(parameter)).table_valued(column("value")).c.value)
+
+
+def listing(names: Iterable[str | int]) -> str:
+    """What `among` takes as its parameter."""
+    return json.dumps(list(names))
 
 
 def owner_columns(owner: Owner) -> dict[str, Any]:

@@ -4,17 +4,17 @@ A claim raises the run's fence; every later write names the fence it was claimed
 paused past his lease writes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, Update, exists, insert, select, update
+from sqlalchemy import Connection, RowMapping, Update, bindparam, exists, insert, select, update
 from sqlalchemy.orm import aliased
 
 from kdharness.core.errors import BadInput, LeaseLost
 from kdharness.core.records import State
 from kdharness.results import outbox, schema
 from kdharness.results.database import Database
-from kdharness.results.encoding import among, now_ms, owner_columns, owner_of
+from kdharness.results.encoding import among, listing, now_ms, owner_columns, owner_of
 from kdharness.results.owner import Owner, boot_id, boottime
 from kdharness.results.records import Lease, Reaped
 from kdharness.results.studies import study_id_of
@@ -32,17 +32,40 @@ RETRIED = ("failed", "cancelled")
 """What `retry` takes up by itself; a diverged or pruned run would end the same way and has to be named."""
 
 
+# Statements are built once where they are executed often: building one takes longer than executing it.
+_FENCED = update(schema.Run).where(
+    schema.Run.run_id == bindparam("its_run"),
+    schema.Run.fence == bindparam("its_fence"),
+    schema.Run.state == "running",
+)
+_RELEASED = _FENCED.values(attempts=schema.Run.attempts - 1)
+_ATTEMPT = update(schema.Attempt).where(
+    schema.Attempt.run_id == bindparam("its_run"), schema.Attempt.number == bindparam("its_number")
+)
+_CHOSEN = update(schema.Run).where(schema.Run.run_id.in_(among("chosen")))
+_CLAIMED = _CHOSEN.values(state="running", fence=schema.Run.fence + 1, attempts=schema.Run.attempts + 1)
+_TEACHER = aliased(schema.Run)
+_FREE = (
+    select(schema.Run.run_id, schema.Run.fence, schema.Run.attempts)
+    .where(schema.Run.run_id.in_(among("chosen")), schema.Run.state == "waiting")
+    .where(
+        ~exists()
+        .where(schema.RunNeed.run_id == schema.Run.run_id)
+        .where(_TEACHER.run_id == schema.RunNeed.needs_run_id)
+        .where(_TEACHER.state != "complete")
+    )
+)
+
+
 def fenced(connection: Connection, lease: Lease, **values: Any) -> None:
     """Write to the run's row under the lease. Raises LeaseLost if another attempt owns the run, or nobody does."""
-    if not connection.execute(of_lease(lease).values(**values)).rowcount:
+    if not _write(connection, lease, values):
         raise lost([lease])
 
 
-def of_lease(lease: Lease) -> Update:
-    """An update of the run's row that touches nothing once the lease is lost."""
-    return update(schema.Run).where(
-        schema.Run.run_id == lease.run_id, schema.Run.fence == lease.fence, schema.Run.state == "running"
-    )
+def _write(connection: Connection, lease: Lease, values: Mapping[str, Any], statement: Update = _FENCED) -> bool:
+    """False, and nothing is touched, once the lease is lost."""
+    return bool(connection.execute(statement, {"its_run": lease.run_id, "its_fence": lease.fence, **values}).rowcount)
 
 
 def lost(leases: Sequence[Lease]) -> LeaseLost:
@@ -67,37 +90,16 @@ def claim(
 ) -> list[Lease] | None:
     """See Store.claim."""
     wanted = list(dict.fromkeys(run_ids))
-    teacher = aliased(schema.Run)
-    unmet = (
-        exists()
-        .where(schema.RunNeed.run_id == schema.Run.run_id)
-        .where(teacher.run_id == schema.RunNeed.needs_run_id)
-        .where(teacher.state != "complete")
-    )
+    chosen = {"chosen": listing(wanted)}
     with database.write() as connection:
-        free = connection.execute(
-            select(schema.Run.run_id, schema.Run.fence, schema.Run.attempts)
-            .where(schema.Run.run_id.in_(among(wanted)), schema.Run.state == "waiting")
-            .where(~unmet)
-        ).all()
+        free = connection.execute(_FREE, chosen).all()
         if len(free) != len(wanted):
             return None
         leases = {row.run_id: Lease(row.run_id, row.fence + 1, row.attempts + 1) for row in free}
-        connection.execute(
-            update(schema.Run)
-            .where(schema.Run.run_id.in_(among(wanted)))
-            .values(
-                state="running",
-                fence=schema.Run.fence + 1,
-                attempts=schema.Run.attempts + 1,
-                slot=slot,
-                lease_until=boottime() + lease_seconds,
-                reason=None,
-                message=None,
-                **owner_columns(owner),
-            )
-        )
-        row = {"counted": True, "slot": slot, "checkpoints": 0, "claimed_ms": now_ms(), **owner_columns(owner)}
+        holder = {"slot": slot, **owner_columns(owner)}
+        held = {"lease_until": boottime() + lease_seconds, "reason": None, "message": None}
+        connection.execute(_CLAIMED, {**chosen, **holder, **held})
+        row = {"counted": True, "checkpoints": 0, "claimed_ms": now_ms(), **holder}
         attempts = [row | {"run_id": lease.run_id, "number": lease.fence} for lease in leases.values()]
         if attempts:
             connection.execute(insert(schema.Attempt), attempts)
@@ -108,7 +110,7 @@ def heartbeat(database: Database, leases: Sequence[Lease], lease_seconds: float)
     """See Store.heartbeat."""
     with database.write() as connection:
         until = boottime() + lease_seconds
-        gone = [lease for lease in leases if not connection.execute(of_lease(lease).values(lease_until=until)).rowcount]
+        gone = [lease for lease in leases if not _write(connection, lease, {"lease_until": until})]
     if gone:  # after the commit, so that the others are renewed
         raise lost(gone)
 
@@ -121,23 +123,23 @@ def end(database: Database, lease: Lease, state: State, reason: str, message: st
     with database.write() as connection:
         told = {"reason": reason, "message": message}
         fenced(connection, lease, state=state, finished_ms=finished, **NOBODY, **told)
-        close_attempt(connection, lease.run_id, lease.fence, outcome=state, finished_ms=finished, **told)
+        write_attempt(connection, lease.run_id, lease.fence, outcome=state, finished_ms=finished, **told)
         outbox.mark_runs(connection, [lease.run_id], "state")
 
 
 def release(database: Database, lease: Lease, reason: str) -> None:
     """See Store.release."""
     with database.write() as connection:
-        fenced(connection, lease, state="waiting", attempts=schema.Run.attempts - 1, **NOBODY)
+        if not _write(connection, lease, {"state": "waiting", **NOBODY}, _RELEASED):
+            raise lost([lease])
         how = {"outcome": "released", "reason": reason, "counted": False}
-        close_attempt(connection, lease.run_id, lease.fence, finished_ms=now_ms(), **how)
+        write_attempt(connection, lease.run_id, lease.fence, finished_ms=now_ms(), **how)
         outbox.mark_runs(connection, [lease.run_id], "state")
 
 
-def close_attempt(connection: Connection, run_id: str, number: int, **values: Any) -> None:
-    """Write how the attempt ended."""
-    this = (schema.Attempt.run_id == run_id, schema.Attempt.number == number)
-    connection.execute(update(schema.Attempt).where(*this).values(**values))
+def write_attempt(connection: Connection, run_id: str, number: int, **values: Any) -> None:
+    """Write to the attempt's row."""
+    connection.execute(_ATTEMPT, {"its_run": run_id, "its_number": number, **values})
 
 
 def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: int) -> list[Reaped]:
@@ -187,7 +189,7 @@ def _take(
     )
     if not connection.execute(unmoved.values(state=state, futile=futile, **NOBODY, **told)).rowcount:
         return None
-    close_attempt(connection, run_id, fence, outcome="lost", reason=cause, finished_ms=now_ms())
+    write_attempt(connection, run_id, fence, outcome="lost", reason=cause, finished_ms=now_ms())
     return Reaped(run_id, state, row["attempts"], cause, owner)
 
 
@@ -196,11 +198,8 @@ def retry(database: Database, study: str, run_ids: Sequence[str] | None) -> int:
     states = RETRIED if run_ids is None else (*RETRIED, "diverged", "pruned")
     with database.write() as connection:
         chosen = _chosen(connection, study, run_ids, states)
-        connection.execute(
-            update(schema.Run)
-            .where(schema.Run.run_id.in_(among(chosen)))
-            .values(state="waiting", futile=0, finished_ms=None, reason=None, message=None)
-        )
+        again = {"state": "waiting", "futile": 0, "finished_ms": None, "reason": None, "message": None}
+        connection.execute(_CHOSEN, {"chosen": listing(chosen), **again})
         outbox.mark_runs(connection, chosen, "state")
     return len(chosen)
 
@@ -210,16 +209,11 @@ def cancel(database: Database, study: str, run_ids: Sequence[str] | None) -> int
     with database.write() as connection:
         chosen = _chosen(connection, study, run_ids, ("waiting", "running"))
         finished = now_ms()
-        connection.execute(
-            update(schema.Run)
-            .where(schema.Run.run_id.in_(among(chosen)))
-            .values(state="cancelled", finished_ms=finished, reason="cancelled", message=None, **NOBODY)
-        )
-        connection.execute(
-            update(schema.Attempt)
-            .where(schema.Attempt.run_id.in_(among(chosen)), schema.Attempt.outcome.is_(None))
-            .values(outcome="cancelled", finished_ms=finished)
-        )
+        told = {"state": "cancelled", "finished_ms": finished, "reason": "cancelled", "message": None}
+        connection.execute(_CHOSEN, {"chosen": listing(chosen), **told, **NOBODY})
+        running = (schema.Attempt.run_id.in_(among("chosen")), schema.Attempt.outcome.is_(None))
+        how = {"outcome": "cancelled", "finished_ms": finished}
+        connection.execute(update(schema.Attempt).where(*running), {"chosen": listing(chosen), **how})
         outbox.mark_runs(connection, chosen, "state")
     return len(chosen)
 

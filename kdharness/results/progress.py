@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Text, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from kdharness.core.errors import SealedSplit
@@ -13,11 +13,55 @@ from kdharness.core.records import Numerics
 from kdharness.results import outbox, schema
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, now_ms, split_value
-from kdharness.results.leases import NOBODY, close_attempt, fenced
+from kdharness.results.leases import NOBODY, fenced, write_attempt
 from kdharness.results.records import Checkpoint, Lease
 
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before it in case the newest file turns out damaged."""
+
+_RUN = bindparam("its_run", type_=Text)
+_BEFORE = select(
+    schema.Run.numerics_keys, schema.Run.started_ms, exists().where(schema.Checkpoint.run_id == _RUN)
+).where(schema.Run.run_id == _RUN)
+_SETTING = (
+    select(schema.Setting)
+    .join(schema.Run, schema.Run.setting_key == schema.Setting.setting_key)
+    .where(schema.Run.run_id == _RUN)
+)
+_METRIC = insert(schema.Metric)
+_PLAIN = sqlite.insert(schema.EpochMetric)
+_EPOCH_METRIC = _PLAIN.on_conflict_do_update(
+    index_elements=["run_id", "epoch", "name"],
+    set_={name: _PLAIN.excluded[name] for name in ("value", "nonfinite", "at_ms")},
+)
+_EPOCH_TIMES = (
+    select(schema.EpochMetric.epoch, func.min(schema.EpochMetric.at_ms))
+    .where(schema.EpochMetric.run_id == _RUN)
+    .group_by(schema.EpochMetric.epoch)
+)
+_CHECKPOINT = insert(schema.Checkpoint)
+_CHECKPOINTS = (
+    select(
+        schema.Checkpoint.path,
+        schema.Checkpoint.sha256,
+        schema.Checkpoint.epoch,
+        schema.Checkpoint.step,
+        schema.Checkpoint.bytes,
+    )
+    .where(schema.Checkpoint.run_id == _RUN)
+    .order_by(schema.Checkpoint.checkpoint_id.desc())
+)
+_DROP_CHECKPOINT = delete(schema.Checkpoint).where(schema.Checkpoint.path == bindparam("its_path"))
+_DROP_CHECKPOINTS = delete(schema.Checkpoint).where(schema.Checkpoint.run_id == _RUN)
+_COUNT_CHECKPOINT = (
+    update(schema.Attempt)
+    .where(schema.Attempt.run_id == _RUN, schema.Attempt.number == bindparam("its_fence"))
+    .values(checkpoints=schema.Attempt.checkpoints + 1)
+)
+_PREDICTION = insert(schema.Prediction)
+_REVEALED = insert(schema.Revealed).prefix_with("OR IGNORE")
+_IS_NEEDED = select(exists().where(schema.RunNeed.needs_run_id == _RUN))
+_TEACHER = insert(schema.Teacher).prefix_with("OR IGNORE")
 
 
 def start(
@@ -31,13 +75,7 @@ def start(
     """See Store.start."""
     key, now = key_of(numerics), now_ms()
     with database.write() as connection:
-        before = connection.execute(
-            select(
-                schema.Run.numerics_keys,
-                schema.Run.started_ms,
-                exists().where(schema.Checkpoint.run_id == lease.run_id),
-            ).where(schema.Run.run_id == lease.run_id)
-        ).one()
+        before = connection.execute(_BEFORE, {"its_run": lease.run_id}).one()
         # an attempt that begins anew makes the run alone, whatever came before it
         others = [one for one in json.loads(before[0]) if one != key] if before[2] else []
         fenced(
@@ -47,18 +85,16 @@ def start(
             device=device,
             started_ms=before[1] or now,
         )
-        this = (schema.Attempt.run_id == lease.run_id, schema.Attempt.number == lease.fence)
-        connection.execute(
-            update(schema.Attempt)
-            .where(*this)
-            .values(
-                numerics_key=key,
-                numerics=canonical_json(numerics),
-                device=device,
-                git_commit=commit,
-                versions=dumps(dict(versions)),
-                started_ms=now,
-            )
+        write_attempt(
+            connection,
+            lease.run_id,
+            lease.fence,
+            numerics_key=key,
+            numerics=canonical_json(numerics),
+            device=device,
+            git_commit=commit,
+            versions=dumps(dict(versions)),
+            started_ms=now,
         )
         outbox.mark_runs(connection, [lease.run_id], "state")
 
@@ -75,7 +111,8 @@ def commit_epoch(
     _refuse_sealed(metrics, lease)
     now = now_ms()
     with database.write() as connection:
-        fenced(connection, lease, epoch=epoch, step=step)
+        # a new checkpoint is progress: the attempts before it no longer count against the run
+        fenced(connection, lease, epoch=epoch, step=step, **({} if checkpoint is None else {"futile": 0}))
         _put_epochs(connection, lease.run_id, {name: [(epoch, value)] for name, value in metrics.items()}, {}, now)
         superseded = [] if checkpoint is None else _put_checkpoint(connection, lease, checkpoint, now)
         outbox.mark_runs(connection, [lease.run_id], "epoch")
@@ -103,24 +140,18 @@ def _put_epochs(
         for epoch, value in series
     ]
     if rows:
-        statement = sqlite.insert(schema.EpochMetric)
-        renewed = {name: statement.excluded[name] for name in ("value", "nonfinite", "at_ms")}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["run_id", "epoch", "name"], set_=renewed), rows
-        )
+        connection.execute(_EPOCH_METRIC, rows)
 
 
 def _put_checkpoint(connection: Connection, lease: Lease, checkpoint: Checkpoint, now: int) -> list[Checkpoint]:
     """Make it the current one; those that are no longer kept."""
-    connection.execute(delete(schema.Checkpoint).where(schema.Checkpoint.path == checkpoint.path))
+    connection.execute(_DROP_CHECKPOINT, {"its_path": checkpoint.path})
     row = vars(checkpoint) | {"run_id": lease.run_id, "fence": lease.fence, "saved_ms": now}
-    connection.execute(insert(schema.Checkpoint), row)
-    this = (schema.Attempt.run_id == lease.run_id, schema.Attempt.number == lease.fence)
-    connection.execute(update(schema.Attempt).where(*this).values(checkpoints=schema.Attempt.checkpoints + 1))
-    connection.execute(update(schema.Run).where(schema.Run.run_id == lease.run_id).values(futile=0))
+    connection.execute(_CHECKPOINT, row)
+    connection.execute(_COUNT_CHECKPOINT, {"its_run": lease.run_id, "its_fence": lease.fence})
     old = _checkpoints(connection, lease.run_id)[KEPT_CHECKPOINTS:]
     for one in old:
-        connection.execute(delete(schema.Checkpoint).where(schema.Checkpoint.path == one.path))
+        connection.execute(_DROP_CHECKPOINT, {"its_path": one.path})
     return old
 
 
@@ -131,12 +162,7 @@ def checkpoints(database: Database, run_id: str) -> list[Checkpoint]:
 
 
 def _checkpoints(connection: Connection, run_id: str) -> list[Checkpoint]:
-    table = schema.Checkpoint
-    rows = connection.execute(
-        select(table.path, table.sha256, table.epoch, table.step, table.bytes)
-        .where(table.run_id == run_id)
-        .order_by(table.checkpoint_id.desc())
-    )
+    rows = connection.execute(_CHECKPOINTS, {"its_run": run_id})
     return [Checkpoint(path, sha256, epoch, step, size) for path, sha256, epoch, step, size in rows]
 
 
@@ -152,15 +178,7 @@ def complete(
     """See Store.complete."""
     run_id, now = lease.run_id, now_ms()
     with database.write() as connection:
-        setting = (
-            connection.execute(
-                select(schema.Setting)
-                .join(schema.Run, schema.Run.setting_key == schema.Setting.setting_key)
-                .where(schema.Run.run_id == run_id)
-            )
-            .mappings()
-            .one()
-        )
+        setting = connection.execute(_SETTING, {"its_run": run_id}).mappings().one()
         if setting["validation"] > 0:
             _refuse_sealed({**metrics, **sealed}, lease)
         fenced(
@@ -173,19 +191,18 @@ def complete(
             finished_ms=now,
             **NOBODY,
         )
-        close_attempt(connection, run_id, lease.fence, outcome="complete", finished_ms=now)
+        write_attempt(connection, run_id, lease.fence, outcome="complete", finished_ms=now)
         if metrics:
             rows = [{"run_id": run_id, "name": name, **split_value(value)} for name, value in metrics.items()]
-            connection.execute(insert(schema.Metric), rows)
+            connection.execute(_METRIC, rows)
         if sealed:
             # a sealed value is as old as its epoch, not as its publication: charts show it where it belongs
-            at = select(schema.EpochMetric.epoch, func.min(schema.EpochMetric.at_ms)).group_by(schema.EpochMetric.epoch)
-            found = connection.execute(at.where(schema.EpochMetric.run_id == run_id)).all()
+            found = connection.execute(_EPOCH_TIMES, {"its_run": run_id}).all()
             times = {row[0]: row[1] for row in found}
             _put_epochs(connection, run_id, sealed, times, now)
         if predictions is not None:
-            connection.execute(insert(schema.Prediction), {"run_id": run_id, "packed": predictions})
-        connection.execute(delete(schema.Checkpoint).where(schema.Checkpoint.run_id == run_id))
+            connection.execute(_PREDICTION, {"run_id": run_id, "packed": predictions})
+        connection.execute(_DROP_CHECKPOINTS, {"its_run": run_id})
         if any(name.startswith("test_") for name in (*metrics, *sealed)):
             _enter_ledger(connection, setting, run_id, now)
         _enter_teacher(connection, setting, run_id, weights_sha256, metrics, now)
@@ -203,7 +220,7 @@ def _enter_ledger(connection: Connection, setting: RowMapping, run_id: str, now:
         "run_id": run_id,
         "revealed_ms": now,
     }
-    connection.execute(insert(schema.Revealed).prefix_with("OR IGNORE"), row)
+    connection.execute(_REVEALED, row)
 
 
 def _enter_teacher(
@@ -215,7 +232,7 @@ def _enter_teacher(
     now: int,
 ) -> None:
     """List the weights as a teacher's if another run needs them."""
-    if not connection.scalar(select(exists().where(schema.RunNeed.needs_run_id == run_id))):
+    if not connection.scalar(_IS_NEEDED, {"its_run": run_id}):
         return
     measured = metrics.get("test_top1_last", metrics.get("val_top1_last"))
     row = {
@@ -227,4 +244,4 @@ def _enter_teacher(
         "measured_top1": measured,
         "added_ms": now,
     }
-    connection.execute(insert(schema.Teacher).prefix_with("OR IGNORE"), row)
+    connection.execute(_TEACHER, row)

@@ -11,7 +11,7 @@ from kdharness.core.errors import BadInput
 from kdharness.core.records import State, WantedRun
 from kdharness.results import outbox, schema
 from kdharness.results.database import Database
-from kdharness.results.encoding import among, dumps, known_moment, now_ms
+from kdharness.results.encoding import among, dumps, known_moment, listing, now_ms
 from kdharness.results.records import StudyChange, StudyRow, StudyText
 from kdharness.results.wanted import LABEL_FIELDS, Label, Prepared, prepare
 
@@ -24,13 +24,14 @@ def save(
     spec_json = dumps(spec)
     with database.write() as connection:
         study_id = connection.scalar(select(schema.Study.study_id).where(schema.Study.name == name))
+        known = study_id is not None
         if study_id is None:
             made = insert(schema.Study).values(name=name, created_ms=now_ms()).returning(schema.Study.study_id)
             study_id = connection.execute(made).scalar_one()
         edited = _keep_text(connection, study_id, text, path, spec_json)
         change = _ask(connection, study_id, name, prepared)
         dropped = _relabel(connection, study_id, prepared, edited)
-        if edited:
+        if known and edited:
             outbox.mark_one_of(connection, study_id)
     return StudyChange(*change, dropped)
 
@@ -72,19 +73,16 @@ def _keep_text(connection: Connection, study_id: int, text: str, path: str, spec
 
 def _ask(connection: Connection, study_id: int, name: str, prepared: Prepared) -> tuple[int, int, int]:
     """Make the runs known and asked for; how many were new, complete, and known but not complete."""
-    run_ids = among(prepared.runs)
-    known = {
-        row.run_id: row
-        for row in connection.execute(
-            select(schema.Run.run_id, schema.Run.setting_key, schema.Run.state).where(schema.Run.run_id.in_(run_ids))
-        )
-    }
+    runs = select(schema.Run.run_id, schema.Run.setting_key, schema.Run.state)
+    asked_runs = runs.where(schema.Run.run_id.in_(among("run_ids")))
+    known = {row.run_id: row for row in connection.execute(asked_runs, {"run_ids": listing(prepared.runs)})}
     for run_id, row in known.items():
         if row.setting_key != prepared.runs[run_id]["setting_key"]:
             raise BadInput(f"two settings share the run id {run_id}", remedy="use another seed for one of them")
     keys = set(
         connection.scalars(
-            select(schema.Setting.setting_key).where(schema.Setting.setting_key.in_(among(prepared.settings)))
+            select(schema.Setting.setting_key).where(schema.Setting.setting_key.in_(among("keys"))),
+            {"keys": listing(prepared.settings)},
         )
     )
     _insert(connection, schema.Setting, [row for key, row in prepared.settings.items() if key not in keys])

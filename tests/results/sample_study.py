@@ -1,5 +1,7 @@
 """A small study for the store's tests: a teacher, and per label a student that needs it, over some seeds."""
 
+import random
+
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, Recipe, Setting, Teacher, WantedRun
 from kdharness.results.owner import Owner
@@ -80,3 +82,17 @@ def complete(store: Store, lease: Lease, top1=90.0, sealed=((1, 50.0), (2, 60.0)
 
 def open_store(root, create=True) -> Store:
     return Store(Home.at(root), create=create)
+
+
+def claim_all(root, run_ids, seed):
+    """What one of several processes got: it tries every run, two at a time, in its own order."""
+    store = open_store(root, create=False)
+    owner = Owner.current()
+    order = random.Random(seed).sample(run_ids, len(run_ids))
+    got = []
+    for first, second in zip(order[::2], order[1::2], strict=True):
+        got += store.claim([first, second], owner, slot="cpu:0") or []
+    for run_id in order:
+        got += store.claim([run_id], owner, slot="cpu:0") or []
+    store.close()
+    return [(lease.run_id, lease.fence) for lease in got]
