@@ -81,7 +81,7 @@ def test_killed_jobs_go_on_and_two_runners_share_the_study(home, store, undistur
 
 
 def test_stopped_and_killed_runners_leave_no_process_and_a_study_that_goes_on(home, store, undisturbed):
-    ids = ask(store, wanted())
+    ids = ask(store, wanted(labels=("none",)))
     stopped = start_runner(home)
     wait_for(lambda: training(store, ids.values()), "a job trains")
     stopped.send_signal(signal.SIGTERM)
@@ -101,5 +101,5 @@ def test_stopped_and_killed_runners_leave_no_process_and_a_study_that_goes_on(ho
     last = start_runner(home)
     last.communicate(timeout=PATIENCE)
     assert last.returncode == ExitCode.DONE
-    assert {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()} == undisturbed
+    assert {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()}.items() <= undisturbed.items()
     assert jobs_of(home) == []
