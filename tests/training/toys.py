@@ -30,7 +30,7 @@ from kdharness.training.cohort import EpochEnd, Finished, Member, train_cohort
 
 MODELS: Registry[ModelEntry] = Registry("model", "kdharness.models")
 DISTILLERS: Registry[type[Distiller]] = Registry("distiller", "kdharness.distillers")
-RECIPE = Recipe(epochs=2, batch_size=8, lr=0.1, milestones=(1,), augment="shift1")
+RECIPE = Recipe(epochs=2, batch_size=8, lr=0.01, milestones=(1,), augment="shift1")
 
 
 class ToyData:

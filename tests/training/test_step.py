@@ -1,0 +1,224 @@
+"""One step: modes, gradients that are absent, phases, the seam's fine print."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from toys import RECIPE, Everything, Mutual, Taught, Toy, ToyMethod, teacher_weights
+
+from kdharness.core.records import Precision
+from kdharness.core.types import Batch, BuildContext, Distiller, Needs, NetworkView, Outputs, Phase
+from kdharness.training.inputs import Inputs, frozen_forward
+from kdharness.training.step import TrainingRun
+
+CONTEXT = BuildContext(3, 20, (2, 5, 5), torch.arange(20) % 3)
+
+
+def run_of(distiller: Distiller, precision: Precision = "tf32", **numbers: float) -> TrainingRun:
+    torch.manual_seed(0)
+    student, teacher = Toy(4, 3, (2, 5, 5)), Toy(6, 3, (2, 5, 5))
+    teacher.load_state_dict(teacher_weights())
+    recipe = RECIPE.model_copy(update={"precision": precision, **numbers})
+    context = CONTEXT if distiller.needs.train_labels else BuildContext(3, 20, (2, 5, 5))
+    return TrainingRun(student, teacher if distiller.needs.teacher != "none" else None, distiller, recipe, context)
+
+
+def batch(rows: int = 8, dtype: torch.dtype = torch.float32) -> Inputs:
+    generator = torch.Generator().manual_seed(1)
+    images, second = (torch.randn(rows, 2, 5, 5, generator=generator).to(dtype) for _ in range(2))
+    index = torch.arange(rows)
+    return Inputs(images, index % 3, index, second)
+
+
+def one_view(inputs: Inputs) -> Inputs:
+    return Inputs(inputs.images, inputs.labels, inputs.index)
+
+
+class OnlyClassifier(ToyMethod):
+    """Its loss reaches nothing but the classifier."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(teacher="none")
+
+    def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
+        self.student = student
+        return nn.Linear(2, 2)
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        logits = F.linear(teacher.pooled, self.student.classifier.weight)
+        return {"ce": F.cross_entropy(logits, batch.labels), "zero": self.student.classifier.bias.sum()}
+
+    def weights(self, epoch: int) -> Mapping[str, float]:
+        return {"ce": 1.0, "zero": 0.0}
+
+
+def test_an_absent_gradient_stays_absent_and_a_zero_one_decays() -> None:
+    run = run_of(OnlyClassifier(OnlyClassifier.Config()), weight_decay=0.1)
+    before = {key: value.clone() for key, value in run.student.named_parameters()}
+    adapter = run.adapters.weight.clone()  # type: ignore[operator, union-attr]
+    for step in range(2):
+        run.step(one_view(batch()), None, step, step)
+    after = dict(run.student.named_parameters())
+    assert [key for key in before if not torch.equal(before[key], after[key])] == ["fc.weight", "fc.bias"]
+    assert after["conv0.weight"].grad is None
+    assert torch.equal(run.adapters.weight, adapter)  # type: ignore[arg-type]
+    bias_grad = after["fc.bias"].grad
+    assert bias_grad is not None
+    assert not bias_grad.any()
+
+
+def test_a_frozen_teacher_does_not_move_and_one_in_train_mode_moves_as_a_copy() -> None:
+    frozen = run_of(Taught(Taught.Config()))
+    frozen.step(one_view(batch()), None, 0, 0)
+    assert frozen.teacher is not None
+    assert all(torch.equal(value, teacher_weights()[key]) for key, value in frozen.teacher.state_dict().items())
+    assert not frozen.teacher.training
+
+    student, given = Toy(4, 3, (2, 5, 5)), Toy(6, 3, (2, 5, 5))
+    run = TrainingRun(student, given, Everything(Everything.Config()), RECIPE, CONTEXT)
+    before = given.state_dict()["bn0.running_mean"].clone()
+    run.step(batch(), None, 0, 0)
+    assert torch.equal(given.state_dict()["bn0.running_mean"], before)
+    assert run.teacher is not None
+    assert not torch.equal(run.teacher.state_dict()["bn0.running_mean"], before)
+    assert torch.equal(run.teacher.state_dict()["conv0.weight"], given.state_dict()["conv0.weight"])
+
+
+def test_phases_train_what_they_name_in_the_mode_they_name() -> None:
+    run = run_of(Everything(Everything.Config()))
+    assert [phase.name for phase in run.phases] == ["connectors", "stem"]
+
+    def moved(inputs: Inputs) -> set[str]:
+        learners = {"student": run.student, "adapters": run.adapters}
+        before = {
+            f"{name}.{key}": value.clone()
+            for name, each in learners.items()
+            for key, value in each.state_dict().items()
+        }
+        run.step(inputs, None, 0, 0)
+        after = {f"{name}.{key}": value for name, each in learners.items() for key, value in each.state_dict().items()}
+        return {key for key in before if not torch.equal(before[key], after[key])}
+
+    regressor = {f"adapters.regressor.{key}" for key in run.adapters.regressor.state_dict()}  # type: ignore[union-attr, operator]
+    assert (run.lr, run.draw_epoch) == (0.05, -2)
+    assert moved(batch()) == regressor  # batch norms of the student in eval mode: nothing else moves
+    run.begin(1, 2)
+    assert (run.lr, run.draw_epoch) == (0.01, 0)
+    stem = {f"student.{key}" for key in run.student.state_dict() if key.startswith(("conv0", "bn0"))}
+    statistics = {f"student.bn1.{key}" for key in ("running_mean", "running_var", "num_batches_tracked")}
+    assert moved(batch()) == regressor | stem | statistics
+    run.begin(2, 1)
+    assert (run.lr, run.draw_epoch) == (0.01, 1)
+    assert {"student.fc.weight", "student.conv1.weight", "adapters.bank"} <= moved(batch())
+    assert all(parameter.requires_grad for parameter in run.student.parameters())
+    assert "adapters.margin" not in moved(batch())
+
+
+def test_two_views_run_weak_then_strong() -> None:
+    run = run_of(Everything(Everything.Config()))
+    run.begin(2, 1)
+    norm, seen = run.student.conv0, []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[operator, union-attr]
+    inputs = batch()
+    run.step(inputs, None, 0, 0)
+    assert torch.equal(seen[0], inputs.images)
+    assert inputs.second_view is not None
+    assert torch.equal(seen[1], inputs.second_view)
+    assert len(seen) == 2
+
+
+def test_draws_come_from_the_step_alone() -> None:
+    outcomes = []
+    for noise in (0, 3):
+        run = run_of(Everything(Everything.Config()))
+        run.begin(2, 1)
+        torch.manual_seed(noise)
+        torch.rand(noise)
+        outcomes.append(run.step(batch(), None, 1, 1).loss)
+    assert torch.equal(*outcomes)
+    other = run_of(Everything(Everything.Config()))
+    other.begin(2, 1)
+    assert not torch.equal(outcomes[0], other.step(batch(), None, 2, 1).loss)
+
+
+def test_a_peer_learns_with_the_roles_exchanged() -> None:
+    run = run_of(Mutual(Mutual.Config()))
+    assert run.peer is not None
+    before = run.peer.conv0.weight.clone()  # type: ignore[operator, union-attr]
+    run.step(one_view(batch()), None, 0, 0)
+    assert torch.equal(run.peer.conv0.weight, before)  # type: ignore[arg-type]  # a phase leaves it alone
+    run.begin(1, 1)
+    inputs = one_view(batch())
+    stepped = run.step(inputs, None, 0, 0)
+    assert not torch.equal(run.peer.conv0.weight, before)  # type: ignore[arg-type]
+    assert stepped.loss == pytest.approx(float(stepped.terms["ce"] + 0.5 * stepped.terms["kd"]))
+
+
+def test_inactive_terms_are_named_as_such() -> None:
+    run = run_of(Everything(Everything.Config()))
+    run.begin(2, 1)
+    assert "late" not in run.step(batch(), None, 0, 0).terms
+    run.begin(2, 2)
+    assert "late" in run.step(batch(), None, 0, 3).terms
+
+
+def test_tails_are_for_those_who_ask() -> None:
+    class Curious(Taught):
+        def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
+            student.forward_from("stem", torch.zeros(1, 4, 5, 5))
+            return nn.Module()
+
+    with pytest.raises(RuntimeError, match="tails=True"):
+        run_of(Curious(Curious.Config()))
+
+
+class Contradiction(Taught):
+    @property
+    def needs(self) -> Needs:
+        return Needs(peer=True)
+
+
+class Nameless(Taught):
+    def weights(self, epoch: int) -> Mapping[str, float]:
+        return {"ce": 1.0}
+
+
+class TrainsNothing(Taught):
+    def phases(self) -> Sequence[Phase]:
+        return (Phase("idle", 1, [nn.Linear(1, 1)], 0.1, lambda *_: {}),)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [(Contradiction, "contradict"), (Nameless, "does not name: kd"), (TrainsNothing, "'idle' names nothing")],
+)
+def test_mistakes_of_a_method_are_named(method: type[Taught], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_of(method(method.Config())).step(one_view(batch()), None, 0, 0)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16", "fp64"])
+def test_every_precision_takes_a_step(precision: Precision) -> None:
+    run = run_of(Everything(Everything.Config()), precision)
+    run.begin(2, 1)
+    stepped = run.step(batch(dtype=run.dtype), None, 0, 0)
+    assert stepped.loss.dtype == run.dtype == (torch.float64 if precision == "fp64" else torch.float32)
+    run.eval_mode()
+    assert run.predict(batch(3, run.dtype).images).dtype == run.dtype
+
+
+def test_small_batches_of_a_teacher_are_padded() -> None:
+    teacher = Toy(6, 3, (2, 5, 5)).eval()
+    rows: list[int] = []
+    teacher.conv0.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    images = torch.randn(5, 2, 5, 5).contiguous(memory_format=torch.channels_last)
+    outputs = frozen_forward(teacher, images, "tf32")
+    assert rows == [16]
+    assert outputs.logits.shape == (5, 3)
+    assert outputs.stages["stem"].shape == (5, 6, 5, 5)
+    full = frozen_forward(teacher, torch.cat([images] * 4), "tf32")
+    assert torch.equal(outputs.logits, full.logits[:5])
+    assert rows == [16, 20]
