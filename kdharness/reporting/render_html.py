@@ -5,7 +5,7 @@ from html import escape
 
 from kdharness.reporting import text
 from kdharness.reporting.html_page import PAGE
-from kdharness.reporting.table import Cell, Head, Table
+from kdharness.reporting.table import Cell, Delta, Head, Table
 
 STRIP = (92, 10)
 """Width and height in pixels of the strip that shows where each run of a cell lies."""
@@ -34,17 +34,15 @@ def _head(table: Table) -> str:
         heads.append(
             f'<th scope="col" class="num"{tip}><button type="button">{escape(column.printed)}</button>{under}</th>'
         )
-        if table.has_delta:
+        if _has_differences(table):
             heads.append(
                 f'<th scope="col" class="num"><button type="button">Δ {escape(table.baseline or "")}</button></th>'
             )
-        if table.has_against:
-            heads.append('<th scope="col" class="num"><button type="button">vs</button></th>')
     return f"<thead><tr>{''.join(heads)}</tr></thead>"
 
 
 def _body(table: Table) -> str:
-    whole = 1 + len(table.columns) * (1 + table.has_delta + table.has_against)
+    whole = 1 + len(table.columns) * (1 + _has_differences(table))
     ranges = [_range(table, column) for column in range(len(table.columns))]
     parts = ["<tbody>"]
     for line in text.lines(table):
@@ -64,21 +62,30 @@ def _row(table: Table, row: int, ranges: Sequence[tuple[float, float]]) -> str:
     for column in range(len(table.columns)):
         cell = table.cells.get((row, column))
         if cell is None:
-            cells.append("<td></td>" * (1 + table.has_delta + table.has_against))
+            cells.append("<td></td>" * (1 + _has_differences(table)))
             continue
         cells.append(_cell(cell, table, head, ranges[column]))
-        for wanted, difference in ((table.has_delta, cell.delta), (table.has_against, cell.against)):
-            if not wanted:
-                continue
-            if difference is None:
-                cells.append('<td class="num"></td>')
-                continue
-            tone = {True: "up", False: "down", None: ""}[difference.improves]
-            to = f' <span class="to">{escape(difference.to)}</span>' if difference is cell.against else ""
-            cells.append(
-                f'<td class="num delta {tone}" data-v="{difference.value}">{text.delta(difference, table)}{to}</td>'
-            )
+        if _has_differences(table):
+            cells.append(_differences(cell, table))
     return f'<tr class="{"ours" if head.ours else ""}">{"".join(cells)}</tr>'
+
+
+def _has_differences(table: Table) -> bool:
+    return table.has_delta or table.has_against
+
+
+def _differences(cell: Cell, table: Table) -> str:
+    """The difference to the baseline, and under it the one to the row that this one names."""
+    lines = [f"<span{_tone(cell.delta)}>{text.delta(cell.delta, table)}</span>"] if cell.delta else []
+    if cell.against and table.has_against:
+        number = f"<span{_tone(cell.against)}>{text.delta(cell.against, table)}</span>"
+        lines.append(f'<span class="to">{number} vs {escape(cell.against.to)}</span>')
+    order = cell.delta.value if cell.delta else ""
+    return f'<td class="num" data-v="{order}">{"<br>".join(lines)}</td>'
+
+
+def _tone(difference: Delta) -> str:
+    return {True: ' class="up"', False: ' class="down"', None: ""}[difference.improves]
 
 
 def _cell(cell: Cell, table: Table, head: Head, span: tuple[float, float]) -> str:

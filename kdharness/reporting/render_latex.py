@@ -4,17 +4,21 @@ import re
 import unicodedata
 
 from kdharness.reporting import text
-from kdharness.reporting.table import Cell, Delta, Head, Table
+from kdharness.reporting.table import Cell, Head, Table
 
 _TEXT = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"{'}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
+    "|": r"\textbar{}", '"': r"{\ttfamily\char34}", "'": r"{'}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
     "*": "{*}", "±": r"$\pm$", "×": r"$\times$", "→": r"$\rightarrow$", "−": "$-$", "–": "--", "—": "---",
     "†": r"$\dagger$", "‡": r"$\ddagger$", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}", "≤": r"$\leq$",
     "≥": r"$\geq$", "≠": r"$\neq$", "·": r"$\cdot$", "²": "$^2$", "³": "$^3$", "°": r"$^{\circ}$", "µ": r"$\mu$",
     "\u00a0": "~",
 }  # fmt: skip
+
+_ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+_LETTERS = set("ßøØæÆœŒłŁåÅ")
+"""What pdfLaTeX prints in its oldest font encoding; letters with another accent lose it."""
 
 _CAPITALS = {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"}
 """Greek capitals that have a command; the others look Latin and have none."""
@@ -22,13 +26,14 @@ _CAPITALS = {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon"
 
 def render(table: Table) -> str:
     """A `table` environment: head, body and notes. Needs `\\usepackage{booktabs}` and nothing else."""
-    width = 1 + table.has_delta + table.has_against
+    width = 1 + _has_differences(table)
     spec = "l" + ("r" * width) * len(table.columns)
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
             r"\begin{table}[t]",
             r"\centering",
+            r"\setlength{\belowcaptionskip}{4pt}",
             rf"\caption{{{escape(table.title)}. {escape(' '.join(table.caption))}}}",
             rf"\label{{tab:{_slug(table.title)}}}",
             rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
@@ -60,8 +65,11 @@ def _character(character: str) -> str:
         return _TEXT[character]
     if character.isspace():
         return " "
-    if " " <= character <= "~" or "\u00c0" <= character <= "\u017e":
+    if " " <= character <= "~" or character in _LETTERS:
         return character
+    parts = unicodedata.normalize("NFD", character)
+    if len(parts) > 1 and parts[0].isascii():
+        return character if set(parts[1:]) <= _ACCENTS else parts[0]
     if "Α" <= character <= "ω":
         return _greek(character)
     if unicodedata.category(character).startswith("C"):
@@ -86,8 +94,7 @@ def _head(table: Table, width: int) -> list[str]:
     rules = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(table.columns))]
     lines.append("".join(rules))
     under = [escape(text.value_head(table))]
-    under += [r"$\Delta$"] if table.has_delta else []
-    under += ["vs"] if table.has_against else []
+    under += [r"$\Delta$"] if _has_differences(table) else []
     lines.append(" & ".join([escape(text.corner(table)), *(under * len(table.columns))]) + r" \\")
     return lines
 
@@ -106,10 +113,8 @@ def _body(table: Table, width: int) -> list[str]:
         for column in range(len(table.columns)):
             cell = table.cells.get((line.row, column))
             cells.append(_value(cell, table) if cell else "")
-            if table.has_delta:
-                cells.append(_delta(cell.delta, table) if cell else "")
-            if table.has_against:
-                cells.append(_against(cell.against, table) if cell else "")
+            if _has_differences(table):
+                cells.append(_differences(cell, table) if cell else "")
         body.append(" & ".join(cells) + r" \\")
     return body
 
@@ -131,12 +136,16 @@ def _mark(note: str) -> str:
     return {"†": r"\dagger "}.get(note, rf"\mathrm{{{note}}}")
 
 
-def _delta(difference: Delta | None, table: Table) -> str:
-    return f"{{\\scriptsize ${text.delta(difference, table)}$}}" if difference else ""
+def _has_differences(table: Table) -> bool:
+    return table.has_delta or table.has_against
 
 
-def _against(difference: Delta | None, table: Table) -> str:
-    return f"{{\\scriptsize ${text.delta(difference, table)}$ {escape(difference.to)}}}" if difference else ""
+def _differences(cell: Cell, table: Table) -> str:
+    """`+2.17 (+0.63 KD)`: to the baseline, and to the row that this one names."""
+    parts = [f"${text.delta(cell.delta, table)}$"] if cell.delta else []
+    if cell.against and table.has_against:
+        parts.append(f"(${text.delta(cell.against, table)}$ {escape(cell.against.to)})")
+    return rf"{{\scriptsize {' '.join(parts)}}}" if parts else ""
 
 
 def _span(value: str, width: int) -> str:

@@ -27,7 +27,7 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
         head = Text(column.printed)
         if text.teacher(column):
             head.append("\n" + text.teacher(column), style="dim")
-        grid.add_column(head, justify="right", no_wrap=not stacked)
+        grid.add_column(head, no_wrap=not stacked)
         if not stacked and table.has_delta:
             grid.add_column(Text("Δ"), justify="right", no_wrap=True)
         if not stacked and table.has_against:
@@ -58,18 +58,24 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
 
 
 def _value(cell: Cell, table: Table) -> Text:
-    value = Text(text.mean(cell, table), style=MARKS[cell.mark])
-    spread = text.spread(cell, table)
-    whole = Text.assemble(value, f" {spread}" if spread else "", (f" ({text.count(cell)}", "dim"))
-    return whole.append("".join(cell.notes) + ")", style="dim")
+    """`96.02 ± 0.42 (3/5† a)`, its mean padded so that points stand under points."""
+    mean, spread = text.mean(cell, table), text.spread(cell, table)
+    longest = max(len(text.mean(other, table)) for other in table.cells.values())
+    notes = "".join(note if note == "†" else f"\u00a0{note}" for note in cell.notes)
+    return Text.assemble(
+        " " * (longest - len(mean)),
+        (mean, MARKS[cell.mark]),
+        f" {spread}" if spread else "",
+        (f" ({text.count(cell)}{notes})", "dim"),
+    )
 
 
 def _stack(cell: Cell, table: Table) -> Text:
     """The value, and under it the differences."""
     stack = _value(cell, table)
     under = [f"Δ {text.delta(cell.delta, table)}"] if cell.delta else []
-    under += [text.against(cell.against, table)] if cell.against else []
-    return stack.append("\n" + ", ".join(under), style="dim") if under else stack
+    under += [text.against(cell.against, table)] if cell.against and table.has_against else []
+    return stack.append("".join(f"\n{line}" for line in under), style="dim")
 
 
 def _width(table: Table) -> int:

@@ -33,6 +33,7 @@ STATUS = {"complete": "FINISHED", "failed": "FAILED", "diverged": "FAILED", "can
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -63,8 +64,7 @@ def open_mlflow(home: Home, uri: str | None = None) -> "MlflowTracker":
         )
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     place = uri or sqlite_uri(home)
     with _told(place):
         from mlflow.tracking import MlflowClient
