@@ -256,6 +256,7 @@ class _Runner:
     def _announce(self) -> bool:
         """Say what ended since the last look; whether anything did, or this is the first look."""
         changed = not self._states
+        ended = sum(row.state not in ("waiting", "running") for row in self._queue)
         for row in self._queue:
             before = self._states.get(row.run_id)
             self._states[row.run_id] = row.state
@@ -263,7 +264,7 @@ class _Runner:
                 continue
             changed = True
             if row.state == "complete":
-                self._progress.say(f"{_name(row)}: complete")
+                self._progress.say(f"{_name(row)}: complete ({ended}/{len(self._queue)})")
             elif row.state in ("failed", "diverged"):
                 log = self._home.log(row.run_id)
                 self._progress.say(f"{_name(row)}: {row.state}: {row.message or row.reason}; see {log}", bad=True)
