@@ -15,6 +15,9 @@ from kdharness.results.records import Revealed
 
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
+_MISTAKES = ("SQLITE_ERROR", "SQLITE_AUTH", "SQLITE_SCHEMA", "SQLITE_READONLY")
+"""What is wrong with the SQL, not with the database (a refused CREATE says SCHEMA, a second statement nothing)."""
+
 
 def export(database: Database, study: str) -> Iterator[dict[str, Any]]:
     """See Store.export."""
@@ -69,15 +72,13 @@ def query(database: Database, sql: str, limit: int | None) -> tuple[list[str], l
             connection.set_authorizer(_authorize)
             cursor = connection.execute(sql)
             if cursor.description is None:
-                raise BadInput("this SQL returns no rows; `query` only reads", remedy="write a SELECT")
+                raise BadInput("SQL: this returns no rows", remedy="`query` takes one SELECT and only reads")
             columns = [column[0] for column in cursor.description]
             return columns, cursor.fetchall() if limit is None else cursor.fetchmany(limit)
-        except (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.Warning) as error:
-            raise BadInput(f"SQL: {error}", remedy="the tables are described in the README") from error
-        except sqlite3.DatabaseError as error:
-            if "not authorized" not in str(error) and "prohibited" not in str(error):
+        except (sqlite3.DatabaseError, sqlite3.Warning) as error:
+            if getattr(error, "sqlite_errorname", "SQLITE_ERROR") not in _MISTAKES:
                 raise
-            raise BadInput(f"SQL: {error}; `query` only reads", remedy="write a SELECT") from error
+            raise BadInput(f"SQL: {error}", remedy="`query` takes one SELECT and only reads") from error
         finally:
             connection.close()
 

@@ -27,7 +27,11 @@ def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = [row for study in studies for row in store.rows(study)]
-    frame = pd.DataFrame([_fixed(row) for row in rows], columns=list(COLUMNS))
+    # as objects first: pandas would turn the None of a text column into NaN
+    frame = pd.DataFrame([_fixed(row) for row in rows], columns=list(COLUMNS), dtype=object)
+    frame = frame.astype(
+        {"seed": int, "row": int, "attempts": int, "epochs": int, "ours": bool, "mixed_numerics": bool}
+    )
     for name in sorted({name for row in rows for name in row.metrics}):
         frame[name] = pd.Series([row.metrics.get(name, float("nan")) for row in rows], dtype="float64")
     return frame

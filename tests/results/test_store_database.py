@@ -1,0 +1,233 @@
+"""The file itself: created, refused, damaged, locked, and written to by processes that are killed."""
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sample_study import claim_one, open_store, save, wanted
+
+from kdharness.core.errors import BadInput, EnvironmentRefused
+from kdharness.results import database as database_module
+from kdharness.results.database import Database, gate_of, journal_mode, refuse_network
+from kdharness.results.gate import gate
+from kdharness.results.owner import is_alive
+
+
+def test_there_must_be_results_or_leave_to_make_them(tmp_path):
+    with pytest.raises(BadInput, match=r"no results here.*\n.*kdharness run") as error:
+        open_store(tmp_path / "none", create=False)
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_made_is_the_users_alone(tmp_path):
+    open_store(tmp_path / "home").close()
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "home" / "results.db").stat().st_mode) == 0o600
+
+
+def set_version(home: Path, version: str):
+    with sqlite3.connect(home / "results.db") as connection:
+        connection.execute("UPDATE kdharness_version SET version_num = ?", (version,))
+    connection.close()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_newer_database_is_refused(tmp_path, empty_database, create):
+    shutil.copy(empty_database, tmp_path)
+    set_version(tmp_path, "9999")
+    before = (tmp_path / "results.db").read_bytes()
+    with pytest.raises(EnvironmentRefused, match="newer kdharness") as error:
+        open_store(tmp_path, create=create)
+    assert error.value.exit_code == 3
+    assert (tmp_path / "results.db").read_bytes() == before
+
+
+def test_a_worker_never_upgrades(tmp_path, empty_database, monkeypatch):
+    shutil.copy(empty_database, tmp_path)
+    monkeypatch.setattr("kdharness.migrations.HEAD", "0002")
+    with pytest.raises(EnvironmentRefused, match="db upgrade"):
+        open_store(tmp_path, create=False)
+
+
+def overwrite(path, text):
+    path.write_bytes(text)
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to have a header " * 100])
+def test_a_file_that_is_no_database_is_refused(tmp_path, content):
+    overwrite(tmp_path / "results.db", content)
+    for create in (True, False):
+        with pytest.raises(EnvironmentRefused, match="restore a backup"):
+            open_store(tmp_path, create=create)
+    assert (tmp_path / "results.db").read_bytes() == content
+
+
+def test_anothers_database_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "results.db") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.close()
+    with pytest.raises(EnvironmentRefused, match="not one of kdharness"):
+        open_store(tmp_path)
+
+
+def test_a_damaged_page_is_refused_without_a_traceback(store, tmp_path):
+    save(store, wanted([float(t) for t in range(40)], range(5), teacher=False))
+    store.close()
+    path = tmp_path / "home" / "results.db"
+    content = bytearray(path.read_bytes())
+    content[4096 : 4096 * 20] = b"\xff" * (4096 * 19)
+    overwrite(path, content)
+    with pytest.raises(EnvironmentRefused, match="restore a backup"):
+        open_store(tmp_path / "home", create=False).queue()
+
+
+def test_the_journal_follows_the_library():
+    assert {version: journal_mode(version) for version in [
+        (3, 40, 1), (3, 44, 5), (3, 44, 6), (3, 44, 9), (3, 45, 0), (3, 50, 6), (3, 50, 7), (3, 51, 0), (3, 51, 2),
+        (3, 51, 3), (3, 52, 0),
+    ]} == {
+        (3, 40, 1): "TRUNCATE", (3, 44, 5): "TRUNCATE", (3, 44, 6): "WAL", (3, 44, 9): "WAL", (3, 45, 0): "TRUNCATE",
+        (3, 50, 6): "TRUNCATE", (3, 50, 7): "WAL", (3, 51, 0): "TRUNCATE", (3, 51, 2): "TRUNCATE", (3, 51, 3): "WAL",
+        (3, 52, 0): "WAL",
+    }  # fmt: skip
+
+
+def test_every_connection_is_prepared(store):
+    wanted_pragmas = {
+        "foreign_keys": 1,
+        "synchronous": 2,
+        "trusted_schema": 0,
+        "busy_timeout": 60000,
+        "mmap_size": 0,
+        "journal_mode": journal_mode(sqlite3.sqlite_version_info).lower(),
+    }
+    for transaction in (store._database.read, store._database.write):
+        with transaction() as connection:
+            found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted_pragmas}
+        found["mmap_size"] = found["mmap_size"] or 0
+        assert found == wanted_pragmas
+
+
+def test_a_network_file_system_is_refused(tmp_path):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+        "50 22 0:45 / /mnt/lab\\040share rw,relatime shared:9 - nfs4 server:/lab rw\n"
+        "51 50 254:1 / /mnt/lab\\040share/local rw - ext4 /dev/vdb rw\n"
+    )
+    refuse_network(Path("/home/me/results.db"), mounts)
+    refuse_network(Path("/mnt/lab share/local/results.db"), mounts)
+    refuse_network(Path("/mnt/lab shared/results.db"), mounts)
+    with pytest.raises(EnvironmentRefused, match="nfs4"):
+        refuse_network(Path("/mnt/lab share/results.db"), mounts)
+
+
+def test_two_paths_to_one_file_share_its_gate(store, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    other = open_store(tmp_path / "link", create=False)
+    assert gate_of(other._database.path) == gate_of(store._database.path)
+    other.close()
+
+
+def test_the_gate_lets_one_in_at_a_time_and_names_who_stands_in_it(tmp_path):
+    inside, most = [], []
+
+    def enter():
+        for _ in range(20):
+            with gate(tmp_path / "gate", 10.0):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.0005)
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80
+    assert max(most) == 1
+    me = re.compile(rf"held by process {os.getpid()} for 0.05 s")
+    with gate(tmp_path / "gate", 1.0), pytest.raises(EnvironmentRefused, match=me), gate(tmp_path / "gate", 0.05):
+        pass
+    with gate(tmp_path / "gate", 1.0):
+        pass  # the waiter that gave up does not keep the lock when its turn comes
+
+
+def test_a_foreign_lock_is_an_error_with_a_remedy(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "WAIT_SECONDS", 0.05)
+    foreign = sqlite3.connect(tmp_path / "home" / "results.db", isolation_level=None)
+    foreign.execute("BEGIN EXCLUSIVE")
+    database = Database(tmp_path / "home" / "results.db")
+    with pytest.raises(EnvironmentRefused, match="another program holds the file"), database.write():
+        pass
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    with database.write():
+        pass
+    database.close()
+
+
+def test_a_failed_write_leaves_nothing_and_opens_the_gate(store):
+    with pytest.raises(ZeroDivisionError), store._database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO studies (name, created_ms) VALUES ('x', 1)")
+        raise ZeroDivisionError
+    assert store.studies() == []
+    assert save(store, wanted()).new == 3
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from sample_study import open_store, claim_one
+store = open_store(sys.argv[1], create=False)
+lease = claim_one(store, store.queue()[0].run_id)
+store.commit_epoch(lease, 1, 10, {f"train_{n}": 1.0 for n in range(20)}, None)
+with store._database.write() as connection:
+    # more than SQLite's page cache: half of it stands in the file itself when the kill comes
+    for n in range(6):
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS filler (x BLOB)")
+        connection.exec_driver_sql("INSERT INTO filler VALUES (randomblob(1000000))")
+    connection.exec_driver_sql("UPDATE runs SET epoch = 99")
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_kill_9_inside_a_write_leaves_a_readable_database(store, tmp_path):
+    save(store, wanted(teacher=False))
+    home = tmp_path / "home"
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(home), str(Path(__file__).parent)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "inside\n"
+    assert (home / "results.db").stat().st_size > 2_000_000
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    # the read-only connection cannot roll back by itself; the gate and the lock are free at once
+    assert store.query("SELECT count(*) FROM sqlite_master WHERE name = 'filler'")[1] == [(0,)]
+    with store._database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    run = store.run(store.queue()[0].run_id)
+    assert (run.state, run.epoch, len(store.epoch_metrics(run.run_id))) == ("running", 1, 20)
+    (reaped,) = store.reap(is_alive)
+    assert (reaped.cause, reaped.owner.pid) == ("dead", child.pid)
+    claim_one(store, run.run_id)
+
+
+def test_writes_are_short(store):
+    """Everybody waits for the writer: a study of a thousand runs goes in well under half a second."""
+    runs = wanted([float(t) for t in range(200)], range(5), teacher=False)
+    began = time.process_time()
+    save(store, runs)
+    assert time.process_time() - began < 0.5
