@@ -69,9 +69,9 @@ class MirrorProcess:
                 start_new_session=True,
             )
 
-    def finish(self) -> int:
-        """Records still behind after at most `finish_seconds`; the process has ended."""
-        deadline = time.monotonic() + self._finish_seconds
+    def finish(self, *, wait: bool = True) -> int:
+        """Records still behind after at most `finish_seconds`, or now; the process has ended."""
+        deadline = time.monotonic() + (self._finish_seconds if wait else 0.0)
         while (behind := self._store.outbox_size()) and time.monotonic() < deadline:
             self.tend()
             time.sleep(0.1)

@@ -20,6 +20,7 @@ from kdharness.runtime.outlook import Outlook
 from kdharness.runtime.planner import Plan, plan
 from kdharness.runtime.progress import Progress
 from kdharness.runtime.signals import Stop, stop_on_signals
+from kdharness.runtime.sweeping import sweep
 
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 1.0
@@ -46,8 +47,8 @@ class Mirror(Protocol):
         """See to it that someone does while there is something to tell; called about once a second."""
         ...
 
-    def finish(self) -> int:
-        """Wait a little for the rest; how many records it is still behind."""
+    def finish(self, *, wait: bool) -> int:
+        """Wait a little for the rest, or not; how many records it is still behind."""
         ...
 
 
@@ -102,9 +103,10 @@ def run_study(
     Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
     Must be called from the main thread.
     """
+    sweep(home, store)
     runner = _Runner(store, study, home, slots, executor, progress, search, mirror, fail_fast, grace_seconds)
     with stop_on_signals() as stop, ExitStack() as stack:
-        stack.callback(runner.kill)  # whatever goes wrong here, no job stays behind
+        stack.callback(runner.abandon)  # whatever goes wrong here, no job stays behind
         with progress:
             runner.loop(stop)
         return runner.outcome(stop)
@@ -161,13 +163,22 @@ class _Runner:
                 self._drain(stop)
             time.sleep(TICK_SECONDS)
 
+    def abandon(self) -> None:
+        """Let the jobs save and stop, for as long as they are given; then end them."""
+        for handle in self._jobs.values():
+            self._executor.cancel(handle)
+        until = time.monotonic() + self._grace
+        while any(self._executor.poll(handle) is None for handle in self._jobs.values()) and time.monotonic() < until:
+            time.sleep(TICK_SECONDS)
+        self.kill()
+
     def kill(self) -> None:
         """End every job at once."""
         for handle in self._jobs.values():
             self._executor.cancel(handle, now=True)
 
     def outcome(self, stop: Stop) -> RunOutcome:
-        behind = self._mirror.finish() if self._mirror is not None else None
+        behind = self._mirror.finish(wait=not stop.requested) if self._mirror is not None else None
         failed = tuple(self._failure(row) for row in self._queue if self._state(row) in ("failed", "diverged"))
         unfinished = sum(self._state(row) in ("waiting", "running") for row in self._queue) - len(self._plan.blocked)
         if stop.requested and unfinished:

@@ -33,12 +33,15 @@ class Stop:
         return self.count > 0
 
 
+_active: list[Stop] = []
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """Inside, SIGINT, SIGTERM, SIGHUP (a closed terminal) and SIGUSR1/2 (batch systems) count in the Stop.
 
-    A third SIGINT ends the process where it stands. The handlers before are restored after. Raises ValueError outside
-    the main thread, as Python does.
+    A wish reaches every Stop around it too (a job within the runner's process). A third SIGINT ends the process where
+    it stands. The handlers before are restored after. Raises ValueError outside the main thread, as Python does.
     """
     stop = Stop()
     interrupts = 0
@@ -48,11 +51,14 @@ def stop_on_signals() -> Iterator[Stop]:
         interrupts += number == signal.SIGINT
         if interrupts >= _HARD_EXIT_AFTER:
             os._exit(ExitCode.INTERRUPTED)
-        stop.request(signal.Signals(number).name)
+        for each in _active:
+            each.request(signal.Signals(number).name)
 
+    _active.append(stop)
     before = {number: signal.signal(number, handle) for number in _STOPPING}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _active.remove(stop)

@@ -2,9 +2,12 @@ import io
 
 import pytest
 from rich.console import Console
+from tiny_study import ask, wanted
 
+from kdharness.results.owner import Owner
 from kdharness.results.records import QueueRow
-from kdharness.runtime.outlook import eta
+from kdharness.runtime.outlook import Outlook, eta
+from kdharness.runtime.planner import plan
 from kdharness.runtime.progress import LiveProgress, PlainProgress, RunLine, Snapshot, clock, picture, progress_for
 
 LINES = tuple(
@@ -80,3 +83,17 @@ def test_time_left_is_the_work_left_over_the_slots():
         eta([row("kd", 5, "running"), row("dkd", 5, "running")], known, 2) == 20.0
     )  # the longer one is alone at the end
     assert eta([row("new", 5, "running")], known, 8) == 15.0  # a mean of what is known
+
+
+def test_a_snapshot_reads_how_training_goes_and_nothing_of_the_test_split(home, store):
+    ids = ask(store, wanted())
+    (lease,) = store.claim([ids["none0"]], Owner.current(), slot="cpu:1")
+    store.commit_epoch(lease, 1, 6, {"train_loss": 2.0, "train_top1": 30.0, "train_seconds": 0.5}, None)
+    store.commit_epoch(lease, 2, 12, {"train_loss": 1.0, "train_top1": 60.0, "train_seconds": 0.5}, None)
+    queue = store.queue("tiny")
+    made = Outlook(store, 2).snapshot(queue, plan(queue, (), ours={ids["none0"]}), {ids["none0"]})
+    (line,) = made.running
+    assert (line.slot, line.label, line.epoch, line.epochs) == ("cpu:1", "none", 2, 3)
+    assert (line.loss, line.accuracy, line.images_per_second) == (1.0, 60.0, 6 * 256 / 0.5)
+    assert (made.total, made.complete, made.fraction) == (3, 0, 2 / 9)
+    assert made.eta_seconds is not None and made.eta_seconds > 0

@@ -13,6 +13,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.executors import Handle, InProcessExecutor
 from kdharness.runtime.progress import NoProgress
 from kdharness.runtime.scheduler import run_study
+from kdharness.runtime.signals import stop_on_signals
 
 
 class Heard(NoProgress):
@@ -218,8 +219,8 @@ class Counting:
     def tend(self):
         self.tended += 1
 
-    def finish(self):
-        return self.behind
+    def finish(self, *, wait):
+        return self.behind if wait else -1
 
 
 def test_the_mirror_is_tended_and_its_rest_is_told(home, store):
@@ -282,3 +283,43 @@ def test_jobs_that_do_not_stop_in_time_are_killed(home, store):
         store, "tiny", home=home, slots=("cpu:0",), executor=executor, progress=NoProgress(), grace_seconds=0.2
     )
     assert outcome.exit_code == ExitCode.STOPPED and executor.killed
+
+
+class Broken(Heard):
+    """A display that fails once a job is there."""
+
+    def show(self, snapshot):
+        raise RuntimeError("no terminal")
+
+
+def test_an_error_in_the_runner_leaves_no_job_behind(home, store):
+    ask(store, wanted())
+    executor = Stubborn()
+    executor.cancel = lambda handle, now=False: setattr(executor, "killed", True)
+    with pytest.raises(RuntimeError, match="no terminal"):
+        run_study(store, "tiny", home=home, slots=("cpu:0",), executor=executor, progress=Broken())
+    assert executor.killed
+
+
+def test_a_signal_reaches_the_runner_of_a_job_in_its_own_process(home, store):
+    ids = ask(store, wanted())
+
+    def stopped(run_ids, slot):
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.requested
+        return ExitCode.STOPPED
+
+    outcome = go(store, home, stopped)
+    assert outcome.exit_code == ExitCode.INTERRUPTED and outcome.unfinished == len(ids)
+
+
+def test_checkpoints_of_complete_runs_are_swept(home, store):
+    ids = ask(store, wanted())
+    go(store, home, Pretend(store))
+    left = home.checkpoints(ids["kd0"], 1)
+    foreign = home.root / "checkpoints" / "mine"
+    for folder in (left, foreign):
+        folder.mkdir(parents=True)
+    go(store, home, Pretend(store))
+    assert not left.exists() and foreign.exists()
