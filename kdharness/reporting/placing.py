@@ -11,8 +11,11 @@ from kdharness.reporting.runs import Run
 
 Order = tuple[Hashable, ...]
 
-SIDES = ("distiller", "pair")
+SIDES = ("distiller", "pair", "student", "teacher", "group")
 """What `rows` and `columns` may name besides an entry's `each` axis."""
+
+NOTHING = "–"
+"""The coordinate of a run that has none on this side: an entry without the axis, without a group."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Side:
     name: str
     printed: str
     order: Any
-    """Sorts among the coordinates of its kind."""
+    """Sorts among the coordinates of its kind; starts with the kind, so that kinds never meet in a comparison."""
 
 
 @dataclass(frozen=True)
@@ -80,37 +83,47 @@ class Layout:
         recipe = {axis: value for axis, value in free.items() if is_recipe_axis(axis)}
         own = tuple((axis, value) for axis, value in free.items() if axis not in recipe)
         entry = Entry(run.label, own, variant)
-        row, column = self._side(self.spec.rows, run, entry), self._side(self.spec.columns, run, entry)
-        panels = [Side(assign(axis, value), assign(axis, value), order_of(value)) for axis, value in recipe.items()]
-        rest = [side.name for side in panels]
-        for side, coordinate in ((self.spec.rows, row), (self.spec.columns, column)):
-            if side != "distiller":
-                rest.append(coordinate.name)
-        if "pair" not in (self.spec.rows, self.spec.columns):
-            panels.append(self._side("pair", run, entry))
-            rest.append(panels[-1].name)
-        if "distiller" not in (self.spec.rows, self.spec.columns):
+        sides = (self.spec.rows, self.spec.columns)
+        row, column = (self._side(side, run, entry) for side in sides)
+        panels = [self._side(axis, run, entry) for axis in recipe]
+        panels += [self._side(side, run, entry) for side in self._unplaced_pair(sides)]
+        placed = [coordinate.name for side, coordinate in zip(sides, (row, column), strict=True) if side != "distiller"]
+        rest = (*placed, *(side.name for side in panels))
+        if "distiller" not in sides:
             panels.append(self._side("distiller", run, entry))
         panel = Side(
             ", ".join(side.name for side in panels),
             ", ".join(side.printed for side in panels),
             tuple(side.order for side in panels),
         )
-        return Place(panel, row, column, entry, tuple(rest))
+        return Place(panel, row, column, entry, rest)
+
+    def _unplaced_pair(self, sides: tuple[str, str]) -> list[str]:
+        """What of the pair stands neither in the rows nor in the columns; the set too where there are several."""
+        if "pair" in sides:
+            return []
+        left = [side for side in ("teacher", "student") if side not in sides]
+        whole = ["pair"] if len(left) == 2 else left
+        return ["dataset", *whole] if self.several_datasets and len(left) < 2 else whole
 
     def _side(self, side: str, run: Run, entry: Entry) -> Side:
         if side == "pair":
             pair = self._pair(run)
             prefix = f"{run.dataset}: " if self.several_datasets else ""
-            return Side(pair, prefix + names.pair(run.pair), self.pair_order[pair])
+            return Side(pair, prefix + names.pair(run.pair), (side, self.pair_order[pair]))
         if side == "distiller":
             order = (self.entry_order[run.label], run.label, tuple(order_of(value) for _, value in entry.axes))
             name = entry_name(entry)
-            return Side(name, name + (" (ours)" if run.ours else ""), (*order, entry.variant))
+            return Side(name, name + (" (ours)" if run.ours else ""), (side, *order, entry.variant))
+        if side in ("student", "teacher", "group", "dataset"):
+            name = getattr(run, side) or NOTHING
+            printed = names.model(name) if side in ("student", "teacher") else name
+            place = self.entry_order[run.label] if side == "group" else (self.pair_order[self._pair(run)],)
+            return Side(name, printed, (side, *place))
         for axis, value in run.axes.items():
             if side in (axis, f"{run.label}.{axis}"):
-                return Side(assign(axis, value), assign(axis, value), order_of(value))
-        return Side("–", "–", order_of(None))
+                return Side(assign(axis, value), assign(axis, value), (side, *order_of(value)))
+        return Side(NOTHING, NOTHING, (side, *order_of(None)))
 
     def _pair(self, run: Run) -> str:
         return f"{run.dataset}: {run.pair}" if self.several_datasets else run.pair

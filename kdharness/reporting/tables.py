@@ -212,7 +212,7 @@ def _heads(
     sides: dict[tuple[str, str], tuple[Side, Side]] = {}
     for panel, coordinate, group in placed:
         key = (panel.name, coordinate.name)
-        order[key] = (panel.order, coordinate.order)
+        order[key] = min((panel.order, coordinate.order), order.get(key, (panel.order, coordinate.order)))
         sides[key] = (panel, coordinate)
         runs[key].extend(group)
     what = spec.rows if side == "rows" else spec.columns
@@ -224,7 +224,7 @@ def _heads(
             group=runs[key][0].group if what == "distiller" else None,
             ours=what == "distiller" and runs[key][0].ours,
             against=runs[key][0].against if what == "distiller" else None,
-            teacher=_teacher(runs[key], teachers) if what == "pair" else None,
+            teacher=_teacher(runs[key], teachers) if what in ("pair", "teacher") else None,
         )
         for key in sorted(order, key=lambda key: order[key])
     ]

@@ -72,7 +72,7 @@ def teacher(head: Head) -> str:
 
 def corner(table: Table) -> str:
     """What stands above the rows' names."""
-    return "Pair" if any(head.teacher for head in table.rows) else "Method"
+    return "Pair" if any("->" in head.name for head in table.rows) else "Method"
 
 
 def value_head(table: Table) -> str:

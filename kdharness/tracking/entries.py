@@ -11,6 +11,9 @@ from kdharness.tracking.tracker import RunView
 VALUE_LENGTH = 6000
 """The longest value of a param that MLflow takes."""
 
+_TOLD = ("study", "run_id", "setting_key", "numerics_key", "label", "pair", "purpose", "state", "reused_from")
+"""Facts that have a tag of their own already."""
+
 _NOT_IN_A_NAME = re.compile(r"[^\w\-. /:]")
 _NOT_IN_A_FOLDER = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -57,7 +60,7 @@ def tags(run: RunView) -> dict[str, str]:
         "pair": run.pair,
         "purpose": run.purpose,
         "state": run.state,
-        **{_NOT_IN_A_NAME.sub("_", name): value for name, value in run.facts.items()},
+        **{_NOT_IN_A_NAME.sub("_", name): value for name, value in run.facts.items() if name not in _TOLD},
         "kdharness.study": run.study.name,
         "kdharness.run_id": run.run_id,
         "kdharness.setting_key": run.setting.key,

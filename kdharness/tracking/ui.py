@@ -2,16 +2,18 @@
 
 import os
 import socket
+import sqlite3
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
-from kdharness.tracking.mlflow import ENVIRONMENT, installed, sqlite_uri
+from kdharness.tracking.mlflow import ENVIRONMENT, VIEW, installed, sqlite_uri
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
@@ -24,6 +26,8 @@ class UiCommand:
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     url: str
+    pages: Mapping[str, str]
+    """Study name -> the page of its runs."""
 
 
 def ui_command(home: Home, port: int | None = None) -> UiCommand:
@@ -45,7 +49,8 @@ def ui_command(home: Home, port: int | None = None) -> UiCommand:
         "--backend-store-uri", sqlite_uri(home), "--default-artifact-root", str(home.mlflow_artifacts),
     )  # fmt: skip
     environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return UiCommand(argv, environment, f"http://{HOST}:{chosen}")
+    url = f"http://{HOST}:{chosen}"
+    return UiCommand(argv, environment, url, _pages(home, url))
 
 
 def wait_until_up(url: str, alive: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -61,6 +66,22 @@ def wait_until_up(url: str, alive: Callable[[], bool], seconds: float = 60.0) ->
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise EnvironmentRefused(f"the MLflow UI did not answer within {seconds:g} s", where=url)
+
+
+def _pages(home: Home, url: str) -> dict[str, str]:
+    """Read from MLflow's own table, because importing MLflow takes longer than the rest together."""
+    query = (
+        "SELECT name, experiment_id FROM experiments WHERE experiment_id > 0 AND lifecycle_stage = 'active' ORDER BY 1"
+    )
+    try:
+        with closing(sqlite3.connect(f"{home.mlflow.as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(query).fetchall()
+    except sqlite3.Error:  # an empty or unknown file: the UI itself will say so
+        return {}
+    return {
+        str(name): f"{url}/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+        for name, number in found
+    }
 
 
 def _free_port() -> int:

@@ -146,6 +146,29 @@ def test_pairs_can_be_rows() -> None:
     assert cell(table, other, "kd").mark == "best" and cell(table, other, "kd").delta.value == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    ("sides", "panels"),
+    [
+        (("teacher", "student"), {"none", "kd"}),
+        (("distiller", "student"), {"resnet20", "resnet56"}),
+        (("group", "pair"), {"none", "kd"}),
+        (("teacher", "distiller"), {"resnet8", "resnet20"}),
+    ],
+)
+def test_whatever_is_not_placed_makes_panels(sides: tuple[str, str], panels: set[str]) -> None:
+    pairs = ["resnet20 -> resnet8", "resnet56 -> resnet8", "resnet56 -> resnet20"]
+    data = frame(
+        teacher(98.0), teacher(99.0, model="resnet56"),
+        *(seeds(name, 90.0 + n + row, 91.0, pair=pair, row=row, group="G")
+          for n, pair in enumerate(pairs) for row, name in enumerate(["none", "kd"])),
+    )  # fmt: skip
+    table = build_table(data, TableSpec(rows=sides[0], columns=sides[1]))
+    check_table(table, data)
+    assert {head.panel for head in table.rows} == panels and len(table.cells) == 6
+    assert sum(c.mark == "best" for c in table.cells.values()) == 3
+    assert [c.delta.value for c in table.cells.values() if c.delta] == [0.5, 0.5, 0.5]
+
+
 def test_settings_are_never_pooled() -> None:
     data = frame(
         seeds("kd", 90.0, 91.0, constants={"temperature": 4.0, "kd_weight": 0.9}, study="one"),
@@ -199,7 +222,7 @@ def test_best_val_over_final_runs_is_refused_with_the_reason() -> None:
     [
         (TableSpec(metric="test_topl"), "Did you mean 'test_top1'"),
         (TableSpec(baseline="kdd"), "Rows: none, kd"),
-        (TableSpec(rows="methods"), "It can have: distiller, pair"),
+        (TableSpec(rows="methods"), "It can have: distiller, pair, student"),
         (TableSpec(rows="pair"), "in its rows and in its columns"),
     ],
 )
@@ -256,6 +279,7 @@ def test_ten_thousand_runs_take_under_a_second() -> None:
     assert time.process_time() - began < 2.0 and len(table.cells) == 2000
 
 
+MANY_PANELS = TableSpec(rows="group", columns="student")
 VALUE = st.one_of(st.none(), st.floats(0, 100), st.just(math.inf))
 
 
@@ -281,14 +305,14 @@ def any_run(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(st.lists(any_run(), min_size=1, max_size=30, unique_by=lambda r: r["run_id"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_random_runs_are_never_pooled_across_settings(runs: list[dict[str, Any]]) -> None:
     data = frame(runs)
     if not any(r["purpose"] == "final" for r in runs):
         with pytest.raises(BadInput, match="no final runs"):
             build_table(data, TableSpec())
         return
-    for spec in (TableSpec(), TableSpec(rows="pair", columns="distiller")):
+    for spec in (TableSpec(), TableSpec(rows="pair", columns="distiller"), MANY_PANELS):
         table = build_table(data, spec)
         kept = {run_id for c in table.cells.values() for run_id in c.runs}
         check_table(table, data)

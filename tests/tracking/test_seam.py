@@ -87,7 +87,9 @@ def test_the_ui_answers_with_two_processes(home: Home, tracker: MlflowTracker) -
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    tracker.start(example_run(study="seen in the UI"))
     command = ui.ui_command(home, port)
+    assert command.pages["seen in the UI"].startswith(f"http://127.0.0.1:{port}/#/experiments/")
     log = home.root / "ui.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
