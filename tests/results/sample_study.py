@@ -1,6 +1,7 @@
 """A small study for the store's tests: a teacher, and per label a student that needs it, over some seeds."""
 
 import random
+import time
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, Recipe, Setting, Teacher, WantedRun
@@ -85,11 +86,14 @@ def open_store(root, create=True) -> Store:
 
 
 def claim_all(root, run_ids, seed):
-    """What one of several processes got: it tries every run, two at a time, in its own order."""
+    """What one of eight processes got: all begin at once; it tries every run, two at a time, in its own order."""
     store = open_store(root, create=False)
     owner = Owner.current()
     order = random.Random(seed).sample(run_ids, len(run_ids))
     got = []
+    (root / f"ready-{seed}").touch()
+    while len(list(root.glob("ready-*"))) < 8:
+        time.sleep(0.01)
     for first, second in zip(order[::2], order[1::2], strict=True):
         got += store.claim([first, second], owner, slot="cpu:0") or []
     for run_id in order:
