@@ -85,7 +85,7 @@ class Course:
             "setting_key": self.setting.key,
             "seed": self.seed,
             "cursor": list(astuple(self.cursor)),
-            "sums": {name: value.clone() for name, value in self._sums.items()},
+            "sums": dict(self._sums),
             "seconds": self._seconds,
             "last": dict(self._last),
             "evaluated": {name: list(values) for name, values in self._evaluated.items()},
@@ -160,8 +160,9 @@ class Course:
         }
 
     def _evaluate(self) -> Accuracy:
+        """Score the student; the networks stay in eval mode until the run begins an epoch."""
         self._run.eval_mode()
-        accuracy = evaluate(
+        return evaluate(
             self._run.predict,
             self._data.evaluation(self.setting.validation),
             self._data.dataset.normalization,
@@ -169,8 +170,6 @@ class Course:
             dtype=dtype_of(self.setting.recipe.precision),
             layout=self._data.layout,
         )
-        self._run.train_mode()
-        return accuracy
 
     def _load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`. Raises BadInput where it is not of this run or of another version's form."""

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from toys import RECIPE, Recorder, Toy, member, result, setting, teacher_weights, train
+from toys import RECIPE, Recorder, Toy, ToyData, member, result, setting, teacher_weights, train
 
 from kdharness.core.errors import LeaseLost
-from kdharness.core.records import Setting
+from kdharness.core.records import Execution, Setting
 from kdharness.core.types import Outputs
 from kdharness.training import sharing
 from kdharness.training.cohort import Diverged, Finished
+from kdharness.training.data import Data, Point
+from kdharness.training.sharing import Round, Teachers
 
 ALL = ("alone", "taught", "everything", "mutual")
 
@@ -40,6 +42,21 @@ def test_members_at_one_point_share_batches_and_the_teacher(monkeypatch: pytest.
     asked.clear()
     train(*(member(setting("taught"), seed, f"{seed}") for seed in range(3)))
     assert len(asked) == 3 * 6  # other seeds see other batches
+
+
+def test_a_shared_teacher_answers_each_view() -> None:
+    data = Data(ToyData(), Execution())
+    teacher = Teachers(data).get(setting("taught").teachers[0], teacher_weights(), "tf32")
+    shared, point = Round(data), Point.of(setting("taught"), 0, 1, 0)
+    for views in (2, 1):  # the second member wants less than the first has computed
+        inputs = shared.inputs(point, views)
+        answer = shared.answer(teacher, point, inputs)
+        assert torch.equal(answer.logits, sharing.frozen_forward(teacher, inputs.images, "tf32").logits)
+        assert (answer.second is None) == (inputs.second_view is None) == (views == 1)
+        if inputs.second_view is not None and answer.second is not None:
+            other = sharing.frozen_forward(teacher, inputs.second_view, "tf32").logits
+            assert torch.equal(answer.second.logits, other)
+            assert not torch.equal(other, answer.logits)
 
 
 def test_a_seed_is_a_student_and_its_batches_whatever_the_method() -> None:

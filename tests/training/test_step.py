@@ -70,6 +70,27 @@ def test_an_absent_gradient_stays_absent_and_a_zero_one_decays() -> None:
     assert not bias_grad.any()
 
 
+class FirstEpochOnly(OnlyClassifier):
+    """From its second epoch on its loss reaches the bias alone."""
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        bias = self.student.classifier.bias.sum()
+        return {"ce": F.cross_entropy(student.logits, batch.labels) if "ce" in batch.active else bias, "zero": bias}
+
+    def weights(self, epoch: int) -> Mapping[str, float]:
+        return {"ce": float(epoch == 1), "zero": 0.0}
+
+
+def test_a_gradient_that_is_absent_from_now_on_stops_the_parameter_with_its_momentum() -> None:
+    run = run_of(FirstEpochOnly(FirstEpochOnly.Config()))
+    run.step(one_view(batch()), None, 0, 0)
+    before = {key: value.clone() for key, value in run.student.named_parameters()}
+    run.begin(0, 2)
+    run.step(one_view(batch()), None, 0, 1)
+    after = dict(run.student.named_parameters())
+    assert [key for key in before if not torch.equal(before[key], after[key])] == ["fc.bias"]
+
+
 def test_a_frozen_teacher_does_not_move_and_one_in_train_mode_moves_as_a_copy() -> None:
     frozen = run_of(Taught(Taught.Config()))
     frozen.step(one_view(batch()), None, 0, 0)
@@ -105,6 +126,7 @@ def test_phases_train_what_they_name_in_the_mode_they_name() -> None:
     regressor = {f"adapters.regressor.{key}" for key in run.adapters.regressor.state_dict()}  # type: ignore[union-attr, operator]
     assert (run.lr, run.draw_epoch) == (0.05, -2)
     assert moved(batch()) == regressor  # batch norms of the student in eval mode: nothing else moves
+    assert run.student.conv1.weight.grad is None  # type: ignore[union-attr]  # nor is its gradient computed
     run.begin(1, 2)
     assert (run.lr, run.draw_epoch) == (0.01, 0)
     stem = {f"student.{key}" for key in run.student.state_dict() if key.startswith(("conv0", "bn0"))}
