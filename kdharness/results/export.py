@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +16,11 @@ from kdharness.results.records import Revealed
 
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
-_MISTAKES = ("SQLITE_ERROR", "SQLITE_AUTH", "SQLITE_SCHEMA", "SQLITE_READONLY")
+_MISTAKES = ("SQLITE_ERROR", "SQLITE_AUTH", "SQLITE_SCHEMA", "SQLITE_READONLY", "SQLITE_INTERRUPT")
 """What is wrong with the SQL, not with the database (a refused CREATE says SCHEMA, a second statement nothing)."""
+
+QUERY_SECONDS = 20.0
+"""Writers wait for a reader, and give up after a minute."""
 
 
 def export(database: Database, study: str) -> Iterator[dict[str, Any]]:
@@ -70,6 +74,8 @@ def query(database: Database, sql: str, limit: int | None) -> tuple[list[str], l
             connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.set_authorizer(_authorize)
+            deadline = time.monotonic() + QUERY_SECONDS
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
             cursor = connection.execute(sql)
             if cursor.description is None:
                 raise BadInput("SQL: this returns no rows", remedy="`query` takes one SELECT and only reads")

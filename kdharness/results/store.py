@@ -213,7 +213,10 @@ class Store:
         return export.ledger(self._database)
 
     def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of a SELECT, on a connection that can only read. Raises BadInput for anything else."""
+        """Column names and rows of a SELECT, on a connection that can only read.
+
+        Raises BadInput for anything else, and for a query of more than 20 s.
+        """
         return export.query(self._database, sql, limit)
 
     # What is told to others

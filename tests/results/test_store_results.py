@@ -8,6 +8,7 @@ from sample_study import NUMERICS, SHA, claim_one, complete, finish, save, wante
 
 from kdharness.core.errors import BadInput, SealedSplit
 from kdharness.core.keys import key_of
+from kdharness.results import export
 from kdharness.results.frame import COLUMNS, load_frame
 from kdharness.results.store import Checkpoint, Revealed
 
@@ -205,3 +206,21 @@ def test_query_reads(store, run_id):
     assert store.query("SELECT run_id, upper(state) AS s FROM runs") == (["run_id", "s"], [(run_id, "WAITING")])
     numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 9) SELECT x FROM n"
     assert store.query(numbers, limit=3)[1] == [(1,), (2,), (3,)]
+
+
+def test_a_query_without_end_does_not_hold_up_the_writers(store, run_id, monkeypatch):
+    monkeypatch.setattr(export, "QUERY_SECONDS", 0.05)
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    with pytest.raises(BadInput, match="interrupted"):
+        store.query(endless)
+    claim_one(store, run_id)
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(store):
+    save(store, wanted(seeds=(0, 1), teacher=False))
+    first, second = (row.run_id for row in store.queue())
+    assert store.find_run(first) == first
+    for start, message in [(first[:5], "beginning of several"), ("", "several"), ("%", "no run begins")]:
+        with pytest.raises(BadInput, match=message):
+            store.find_run(start)
+    assert second.startswith(first[:12])
