@@ -9,10 +9,48 @@ from test_study_search import SEARCHED
 
 from kdharness.core.errors import BadInput, StudyError
 
-PIECES = (
-    "{ } [ ] : , ' \" ~ + -> - null true 1e-3 -1 0 100000000000000 each: {each:[]} {each:[1]} {float:[1,2]} {choice:[a,1]} "
-    "{choice:[[1],2]} {int:[0,3],log:true} kd resnet8 name: label: group: of:[kd] recipe:{lr:1} \u202e é \n & * ! % ?"
-).split(" ")
+PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "'",
+    '"',
+    "~",
+    "+",
+    "->",
+    "-",
+    "null",
+    "true",
+    "1e-3",
+    "-1",
+    "0",
+    "100000000000000",
+    "each:",
+    "{each:[]}",
+    "{each:[1]}",
+    "{float:[1,2]}",
+    "{choice:[a,1]}",
+    "{choice:[[1],2]}",
+    "{int:[0,3],log:true}",
+    "kd",
+    "resnet8",
+    "name:",
+    "label:",
+    "group:",
+    "of:[kd]",
+    "recipe:{lr:1}",
+    "\u202e",
+    "é",
+    "\n",
+    "&",
+    "*",
+    "!",
+    "%",
+    "?",
+]
 
 
 @pytest.mark.parametrize("seed", range(4))
