@@ -1,8 +1,10 @@
 """A table for a terminal: bold and underlined, one line a row where it fits, two where it does not."""
 
+import io
+
 from rich import box
-from rich.cells import cell_len
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -15,19 +17,19 @@ MARKS = {"best": "bold", "second": "underline", None: ""}
 def render(table: Table, width: int = 100) -> RenderableType:
     """Title, grid, caption and notes, at most `width` cells wide where the names allow it."""
     wide = _grid(table, stacked=False)
-    grid = wide if _width(table) <= width else _grid(table, stacked=True)
+    grid = wide if _width(wide) <= width else _grid(table, stacked=True)
     notes = [Text(note, style="dim") for note in text.notes(table)]
     return Group(Text(table.title, style="bold"), grid, *notes)
 
 
 def _grid(table: Table, *, stacked: bool) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    grid.add_column(Text(text.corner(table)), no_wrap=not stacked)
+    grid.add_column(Text(text.corner(table)), no_wrap=not stacked, overflow="fold")
     for column in table.columns:
         head = Text(column.printed)
         if text.teacher(column):
             head.append("\n" + text.teacher(column), style="dim")
-        grid.add_column(head, no_wrap=not stacked)
+        grid.add_column(head, no_wrap=not stacked, overflow="fold")
         if not stacked and table.has_delta:
             grid.add_column(Text("Δ"), justify="right", no_wrap=True)
         if not stacked and table.has_against:
@@ -78,15 +80,7 @@ def _stack(cell: Cell, table: Table) -> Text:
     return stack.append("".join(f"\n{line}" for line in under), style="dim")
 
 
-def _width(table: Table) -> int:
-    """Cells that the one-line form takes."""
-    total = max((cell_len(head.printed) + cell_len(text.teacher(head)) for head in table.rows), default=0)
-    for index, column in enumerate(table.columns):
-        cells = [cell for (_, at), cell in table.cells.items() if at == index]
-        values = [cell_len(_value(cell, table).plain) for cell in cells]
-        total += 3 + max([cell_len(column.printed), cell_len(text.teacher(column)), *values])
-        total += 2 + max((len(text.delta(cell.delta, table)) for cell in cells), default=0) if table.has_delta else 0
-        total += (
-            2 + max((cell_len(text.against(c.against, table)) for c in cells), default=0) if table.has_against else 0
-        )
-    return total
+def _width(grid: Grid) -> int:
+    """Terminal cells that a grid takes where nothing is folded."""
+    console = Console(width=100_000, file=io.StringIO())
+    return Measurement.get(console, console.options, grid).maximum

@@ -135,14 +135,14 @@ def test_html_is_one_page_of_its_own(table: Table) -> None:
 
 
 def test_a_terminal_shows_bold_and_underline_and_folds_when_narrow() -> None:
-    for width in (200, 80, 60):
+    for width in (200, 133, 100, 80, 60):
         console = Console(width=width, force_terminal=True, color_system="standard", record=True, file=io.StringIO())
         console.print(render_terminal.render(crowded(), width))
         said = console.export_text(styles=True)
         assert "\x1b[1m70.67" in said or "\x1b[1m" in said
         shown = re.sub(r"\x1b\[[0-9;]*m", "", said)
         assert max(map(len, shown.splitlines())) <= width
-        assert "2/3†" in shown and "Logits" in shown
+        assert "2/3†" in shown and "Logits" in shown and "…" not in shown
     assert "\x1b[4m" in said
 
 
