@@ -32,8 +32,16 @@ def files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_job_leaves_weights_metrics_and_a_log_and_no_checkpoint(home, store):
+def test_a_job_leaves_weights_metrics_and_a_log_and_no_checkpoint(home, store, monkeypatch):
     ids = ask(store, wanted(labels=("none",)))
+    kept = []
+    original = Store.complete
+
+    def complete(*arguments):
+        kept.extend(files(home.root / "checkpoints"))
+        original(*arguments)
+
+    monkeypatch.setattr(Store, "complete", complete)
     assert run_job(home, [ids["none0"]], slot="cpu:1") == ExitCode.DONE
     run = store.run(ids["none0"])
     assert (run.state, run.epoch, run.attempts) == ("complete", 3, 1)
@@ -42,24 +50,26 @@ def test_a_job_leaves_weights_metrics_and_a_log_and_no_checkpoint(home, store):
     (attempt,) = run.history
     assert attempt.slot == "cpu:1" and attempt.device.startswith("cpu (") and attempt.numerics["threads"] == 1
     assert set(attempt.versions) >= {"kdharness", "python", "torch", "numpy"}
-    assert files(home.root / "checkpoints") == []
+    assert len(kept) == 2 and files(home.root / "checkpoints") == []
     assert files(home.artifacts(run.run_id)) == ["log.txt", "student.safetensors"]
     log = home.log(run.run_id).read_text()
     assert "attempt 1 ·" in log.splitlines()[0] and log.rstrip().endswith("complete")
 
 
-def test_a_stopped_job_goes_on_to_the_same_weights(home, store, monkeypatch, undisturbed):
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_stopped_job_goes_on_to_the_same_weights(home, store, monkeypatch, undisturbed, epochs):
     ids = ask(store, wanted())
     teacher = ids["teacher0"]
-    after_epoch(monkeypatch, 2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    commits = after_epoch(monkeypatch, epochs, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert run_job(home, [teacher], slot="cpu:0") == ExitCode.STOPPED
     run = store.run(teacher)
-    assert (run.state, run.epoch, run.attempts, run.owner) == ("waiting", 2, 0, None)
+    assert (run.state, run.epoch, run.attempts, run.owner) == ("waiting", epochs, 0, None)
     assert [attempt.reason for attempt in run.history] == ["SIGTERM"]
-    assert len(files(home.root / "checkpoints")) == 2
+    assert len(files(home.root / "checkpoints")) == epochs
     assert run_job(home, [teacher], slot="cpu:0") == ExitCode.DONE
     assert store.run(teacher).weights_sha256 == undisturbed["teacher0"]
-    assert "resuming after epoch 2" in home.log(teacher).read_text()
+    assert len(commits) == 3  # no epoch was trained twice
+    assert f"resuming after epoch {epochs}" in home.log(teacher).read_text()
     assert files(home.root / "checkpoints") == []
 
 
