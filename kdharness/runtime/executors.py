@@ -121,6 +121,7 @@ def _environment(slot: str) -> Mapping[str, str]:
     environment = dict(os.environ)
     environment[parent.ENVIRONMENT] = str(os.getpid())
     environment["PYTHONUNBUFFERED"] = "1"
+    environment["PYTHONFAULTHANDLER"] = "1"  # a crash in native code leaves its Python stack in the log
     if slot.startswith("cpu"):
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = "1"

@@ -236,12 +236,13 @@ class _Runner:
         self._queue = self._store.queue(self._study)
         rows = {row.run_id: row for row in self._queue}
         for one in reaped:
-            if one.run_id not in rows or one.state == "failed":  # failures are announced with all others
+            if one.run_id not in rows:  # another study's
                 continue
             row = rows[one.run_id]
             how = _how_ended(ended.get(one.run_id)) if one.cause == "dead" else "fell silent"
-            where = f"resuming after epoch {row.epoch}" if row.epoch else "starting over"
-            self._progress.say(f"{_name(row)}: its job {how}; {where} (attempt {one.attempts + 1})", bad=True)
+            goes_on = f"resuming after epoch {row.epoch}" if row.epoch else "starting over"
+            what = f"; {goes_on} (attempt {one.attempts + 1})" if one.state == "waiting" else ""
+            self._progress.say(f"{_name(row)}: its job {how}{what}", bad=True)
 
     def _strike(self, ended: Mapping[str, int]) -> None:
         """Count jobs that ended before they claimed their run: no attempt stands in the store for them."""

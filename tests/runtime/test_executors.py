@@ -47,6 +47,15 @@ def test_a_cpu_job_gets_one_thread_per_library(tmp_path, monkeypatch, slot, thre
     assert Home(tmp_path).log("a").read_text().split() == [threads, str(os.getpid())]
 
 
+def test_a_crash_in_native_code_leaves_its_stack_in_the_log(tmp_path):
+    executor = SubprocessExecutor(Home(tmp_path), (sys.executable, "-c", "import ctypes; ctypes.string_at(0)"))
+    handle = executor.submit(("a",), "cpu:0")
+    while executor.poll(handle) is None:
+        time.sleep(0.01)
+    assert executor.poll(handle) == -signal.SIGSEGV
+    assert "Segmentation fault" in Home(tmp_path).log("a").read_text()
+
+
 ORPHAN = """
 import os, sys, time
 from kdharness.runtime.parent import ParentWatch
