@@ -9,7 +9,7 @@ from kdharness.reporting.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-5
 
 
 def check_table(table: Table, frame: "pd.DataFrame") -> None:
