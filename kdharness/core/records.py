@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kdharness.core.keys import Frozen, canonical, key_of
+from kdharness.core.keys import Frozen, Since, canonical, key_of
 
 State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged", "cancelled"]
 Purpose = Literal["teacher", "search", "final"]
@@ -30,7 +30,7 @@ class Recipe(Frozen):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     augment: str = "none"
     precision: Precision = "tf32"
-    record: tuple[Literal["gradients"], ...] = ()
+    record: Annotated[tuple[Literal["gradients"], ...], Since(())] = ()
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of `epoch`: with milestone 150 the first decayed epoch is 151 (mdistiller's schedule)."""

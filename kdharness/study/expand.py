@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from kdharness.core.errors import BadInput, Problem, StudyError
 from kdharness.core.records import Setting, WantedRun
 from kdharness.study.check import find_problems, study_pairs
+from kdharness.study.compatibility import Compatibility
 from kdharness.study.document import Path as Place
 from kdharness.study.load import Study
 from kdharness.study.resolve import (
@@ -98,14 +99,20 @@ def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansi
     teachers = {pair.teacher: teacher_setting(dataset, pair.teacher) for pair in pairs}
     finals: list[WantedRun] = []
     searched: list[SearchedRow] = []
+    compatibility = Compatibility(study, dataset)
     for row in templates:
         if any(one.ranges for one in row):
             searched += _searched(row)
+            for one in row:
+                compatibility.check(one, settled(study, one, any_values(one)))
             continue
         for one in row:
             for chosen in _points(one):
                 resolved = settled(study, one, chosen)
+                compatibility.check(one, resolved)
                 finals += final_runs(study, dataset, one, chosen, resolved, teachers)
+    if compatibility.problems:
+        raise StudyError(study.path, compatibility.problems)
     finals = _without_twins(finals, warnings)
     if any(_needs_weights(study, row[0]) for row in templates):
         wanted = [teacher_run(setting) for setting in teachers.values()] + finals

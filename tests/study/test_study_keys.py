@@ -3,9 +3,9 @@
 from study_texts import SOUND, expanded
 
 FROZEN = {
-    "teacher": "76e0689d7ac1a334ec296aae848079024065924bd8dea42dde5eda5b529387b5",
-    "none": "15d585e07c9f32081eef1edc97f5d0afafd69f5c37485900e39f3611e9fd7533",
-    "KD+LS": "b40d58be8f81228b4e8e68b3baad6e2ccd3ff123a22eb68f866e0a854f3bf326",
+    "teacher": "1c0928aab8ec28169b0c98ee7486d438266bd9696d20dd94adad6f60cec40951",
+    "none": "7fb9183fd6cc028b9be9130586ddb347dbfc029daeb5ac0a993c738fcc08204b",
+    "KD+LS": "a543cd20381e53df3e73d67942a7c8dd19a86739ba47babda41f905951c0a2c4",
 }
 
 
