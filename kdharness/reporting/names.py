@@ -1,6 +1,7 @@
 """Models, pairs and metrics as papers print them. Pure text: knows no model, so that a report loads no torch."""
 
 import re
+from functools import lru_cache
 
 _RULES = (
     (re.compile(r"^wrn_(\d+)_(\d+)$"), r"WRN-\1-\2"),
@@ -16,6 +17,7 @@ _QUANTITIES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "cros
 _SPLITS = {"test": "Test", "val": "Validation", "train": "Train"}
 
 
+@lru_cache(maxsize=1024)
 def model(name: str) -> str:
     """`resnet32x4` -> `ResNet32×4`, `wrn_40_2` -> `WRN-40-2`; a name of another form stays."""
     for pattern, form in _RULES:

@@ -34,6 +34,7 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
             grid.add_column(Text("Δ"), justify="right", no_wrap=True)
         if not stacked and table.has_against:
             grid.add_column(Text("vs"), justify="right", no_wrap=True)
+    longest = max((len(text.mean(cell, table)) for cell in table.cells.values()), default=0)
     for position, line in enumerate(text.lines(table)):
         if line.row is None:
             if position:
@@ -48,9 +49,9 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
         for at in range(len(table.columns)):
             cell = table.cells.get((line.row, at))
             if stacked:
-                row.append(_stack(cell, table) if cell else Text(""))
+                row.append(_stack(cell, table, longest) if cell else Text(""))
                 continue
-            row.append(_value(cell, table) if cell else Text(""))
+            row.append(_value(cell, table, longest) if cell else Text(""))
             if table.has_delta:
                 row.append(Text(text.delta(cell.delta, table) if cell else ""))
             if table.has_against:
@@ -59,10 +60,9 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
     return grid
 
 
-def _value(cell: Cell, table: Table) -> Text:
+def _value(cell: Cell, table: Table, longest: int) -> Text:
     """`96.02 ± 0.42 (3/5† a)`, its mean padded so that points stand under points."""
     mean, spread = text.mean(cell, table), text.spread(cell, table)
-    longest = max(len(text.mean(other, table)) for other in table.cells.values())
     notes = "".join(note if note == "†" else f"\u00a0{note}" for note in cell.notes)
     return Text.assemble(
         " " * (longest - len(mean)),
@@ -72,9 +72,9 @@ def _value(cell: Cell, table: Table) -> Text:
     )
 
 
-def _stack(cell: Cell, table: Table) -> Text:
+def _stack(cell: Cell, table: Table, longest: int) -> Text:
     """The value, and under it the differences."""
-    stack = _value(cell, table)
+    stack = _value(cell, table, longest)
     under = [f"Δ {text.delta(cell.delta, table)}"] if cell.delta else []
     under += [text.against(cell.against, table)] if cell.against and table.has_against else []
     return stack.append("".join(f"\n{line}" for line in under), style="dim")

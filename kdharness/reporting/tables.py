@@ -30,11 +30,11 @@ def build_table(frame: "pd.DataFrame", spec: TableSpec) -> Table:
     by what differs. Raises BadInput for a metric, side or baseline that is not there, and for best-val over final runs.
     """
     metric, purpose = metric_of(spec, frame)
-    runs = read(frame, metric)
-    teachers = {run.run_id: run for run in read(frame, TEACHER_METRIC) if run.purpose == "teacher"}
-    shown = _distinct([run for run in runs if run.purpose == purpose])
+    runs = read(frame[frame["purpose"] == purpose], metric)
+    teachers = {run.run_id: run for run in read(frame[frame["purpose"] == "teacher"], TEACHER_METRIC)}
+    shown = _distinct(runs)
     if not shown:
-        raise BadInput(f"no {purpose} runs to show", where=", ".join(sorted({run.study for run in runs})))
+        raise BadInput(f"no {purpose} runs to show", where=", ".join(sorted({str(study) for study in frame["study"]})))
     keyed = _split(shown, Layout(spec, shown))
     lower = names.lower_is_better(metric)
     places = {key: place for key, (place, _) in keyed.items()}

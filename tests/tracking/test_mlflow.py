@@ -131,7 +131,7 @@ def test_a_hanging_server_is_given_up_soon(home: Home, monkeypatch: pytest.Monke
         began = time.monotonic()
         with pytest.raises(TrackerError, match=r"127\.0\.0\.1"):
             open_mlflow(home, uri).start(example_run())
-        assert time.monotonic() - began < 4.0
+        assert time.monotonic() - began < 8.0
 
 
 def test_two_processes_open_a_fresh_store_together(tmp_path: Path) -> None:
