@@ -78,8 +78,7 @@ class Course:
 
     def end(self, metrics: Mapping[str, float] | None = None) -> EpochEnd:
         """Where it stands now."""
-        main = self.cursor.phase == self._main
-        epochs = self.cursor.epoch - 1 if main else 0
+        past = sum(phase.epochs for phase in self._run.phases[: self.cursor.phase]) + self.cursor.epoch - 1
         state = {
             "format": FORMAT,
             "setting_key": self.setting.key,
@@ -91,7 +90,8 @@ class Course:
             "evaluated": {name: list(values) for name, values in self._evaluated.items()},
             "run": self._run.state(),
         }
-        return EpochEnd(epochs, epochs * self._steps + (self.cursor.step if main else 0), metrics or {}, state)
+        epochs = self.cursor.epoch - 1 if self.cursor.phase == self._main else 0
+        return EpochEnd(epochs, past * self._steps + self.cursor.step, metrics or {}, state)
 
     def finish(self) -> Finished:
         """Open what was sealed; for a course that is done."""

@@ -33,7 +33,7 @@ class EpochEnd:
     epoch: int
     """The last finished epoch of the main training, 0 before the first (phases included)."""
     step: int
-    """Steps of the main training taken so far."""
+    """Steps taken so far, those of phases included: no two points of a run have the same."""
     metrics: Mapping[str, float]
     """Nothing sealed: train_loss, train_top1, train_<term> (unweighted mean), lr, train_seconds; in a search run also
     val_top1, val_top5, val_loss."""

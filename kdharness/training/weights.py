@@ -17,7 +17,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     """SHA-256 (64 hex digits) over (key, dtype, shape, bytes) in key order; memory layout and device are not in it."""
     digest = hashlib.sha256()
     for key in sorted(weights):
-        value = weights[key].detach().cpu().contiguous()
+        value = weights[key].detach().cpu()
         digest.update(f"{key}\0{str(value.dtype).removeprefix('torch.')}\0{tuple(value.shape)}\0".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

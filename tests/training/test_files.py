@@ -27,6 +27,15 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["c.pt"]
 
 
+def test_a_new_checkpoint_replaces_the_file_and_does_not_write_into_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.write(path, STATE)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        checkpoint.write(path, {"other": torch.zeros(3)})
+        assert reader.read() == before
+
+
 def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     sha256 = checkpoint.write(path, STATE)

@@ -69,15 +69,15 @@ def test_a_state_is_not_moved_by_later_steps() -> None:
     sink = train(member(of), sink=Recorder(due=True))
     early = sink.ends["run"][0]
     assert early.metrics == {}
-    assert (early.epoch, early.step) == (0, 0)  # in a phase
+    assert (early.epoch, early.step) == (0, 1)  # in a phase
     assert same(train(member(of, resume=early.state)).results["run"], sink.results["run"])
 
 
 def test_what_the_points_say_of_themselves() -> None:
     sink = train(member(setting("mutual")), sink=Recorder(due=True))
     said = [(end.epoch, end.step, bool(end.metrics)) for end in sink.ends["run"]]
-    phase = [(0, 0, False)] * 3
-    assert said == [*phase, (0, 1, False), (0, 2, False), (1, 3, True), (1, 4, False), (1, 5, False), (2, 6, True)]
+    phase, first = [(0, 1, False), (0, 2, False), (0, 3, False)], [(0, 4, False), (0, 5, False), (1, 6, True)]
+    assert said == [*phase, *first, (1, 7, False), (1, 8, False), (2, 9, True)]
 
 
 @pytest.mark.parametrize(
