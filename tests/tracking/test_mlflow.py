@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +13,8 @@ from kdharness.core.home import Home
 from kdharness.testing.tracker import START_MS, check_tracker, completed, example_run
 from kdharness.tracking.mlflow import MlflowTracker, open_mlflow
 from kdharness.tracking.tracker import RunView, TrackerError
+
+from .conftest import Race
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of SQLAlchemy 2.1
 
@@ -122,7 +121,6 @@ def test_whatever_goes_wrong_is_a_tracker_error(tracker: MlflowTracker) -> None:
 
 
 def test_a_hanging_server_is_given_up_soon(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -134,16 +132,7 @@ def test_a_hanging_server_is_given_up_soon(home: Home, monkeypatch: pytest.Monke
         assert time.monotonic() - began < 8.0
 
 
-def test_two_processes_open_a_fresh_store_together(tmp_path: Path) -> None:
-    pytest.importorskip("mlflow")
-    code = (
-        "import sys; from pathlib import Path; from kdharness.core.home import Home;"
-        "from kdharness.tracking.mlflow import open_mlflow;"
-        "from kdharness.testing.tracker import example_run;"
-        "print(open_mlflow(Home(Path(sys.argv[1]))).start(example_run(seed=int(sys.argv[2]))))"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "home")]
-    both = [subprocess.Popen([*command, str(n)], stdout=-1, stderr=-1, text=True) for n in (0, 1)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert len({out for out, _ in said}) == 2
+def test_two_processes_open_a_fresh_store_together(race: Race, tracker: MlflowTracker) -> None:
+    assert race.codes == [0, 0], race.said
+    assert len({out for out, _ in race.said}) == 2
+    assert {"raced 0", "raced 1"} <= {experiment.name for experiment in tracker.client.search_experiments()}

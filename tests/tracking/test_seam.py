@@ -15,7 +15,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.testing.tracker import check_tracker, completed, example_run
 from kdharness.tracking import entries, ui
-from kdharness.tracking.mlflow import MlflowTracker
+from kdharness.tracking.mlflow import MlflowTracker, installed
 from kdharness.tracking.null import NullTracker
 from kdharness.tracking.tracker import RunView
 
@@ -71,7 +71,8 @@ def test_without_mlflow_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_ui_refuses_a_taken_port_and_an_empty_home(tmp_path: Path) -> None:
-    pytest.importorskip("mlflow")
+    if not installed():
+        pytest.skip("MLflow is not installed")
     with pytest.raises(BadInput, match="nothing is mirrored"):
         ui.ui_command(Home(tmp_path))
     (tmp_path / "mlflow.db").touch()
