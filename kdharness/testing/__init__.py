@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from kdharness.testing.distiller import check_distiller
     from kdharness.testing.executor import check_executor
     from kdharness.testing.model import check_model
+    from kdharness.testing.table import check_table
+    from kdharness.testing.tracker import check_tracker
 
-__all__ = ["check_dataset", "check_distiller", "check_executor", "check_model"]
+__all__ = ["check_dataset", "check_distiller", "check_executor", "check_model", "check_table", "check_tracker"]
 
 
 def __getattr__(name: str) -> Any:
