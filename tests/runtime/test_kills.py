@@ -59,7 +59,7 @@ def training(store, ids):
 
 
 def test_killed_jobs_go_on_and_two_runners_share_the_study(home, store, undisturbed):
-    ids = ask(store, wanted())
+    ids = ask(store, wanted(labels=("kd",)))
     runners = [start_runner(home), start_runner(home)]
     dice = random.Random(5)
     for name in ("teacher0", "kd0"):
@@ -71,7 +71,7 @@ def test_killed_jobs_go_on_and_two_runners_share_the_study(home, store, undistur
     said = [runner.communicate(timeout=PATIENCE)[0] for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0]
     runs = {name: store.run(run_id) for name, run_id in ids.items()}
-    assert {name: run.weights_sha256 for name, run in runs.items()} == undisturbed
+    assert {name: run.weights_sha256 for name, run in runs.items()}.items() <= undisturbed.items()
     for run in runs.values():
         outcomes = [attempt.outcome for attempt in run.history]
         assert outcomes[-1] == "complete" and set(outcomes[:-1]) <= {"lost"}

@@ -87,6 +87,7 @@ def test_time_left_is_the_work_left_over_the_slots():
 
 def test_a_snapshot_reads_how_training_goes_and_nothing_of_the_test_split(home, store):
     ids = ask(store, wanted())
+    store.claim([ids["teacher0"]], Owner.current(), slot="cpu:0")  # another runner's
     (lease,) = store.claim([ids["none0"]], Owner.current(), slot="cpu:1")
     store.commit_epoch(lease, 1, 6, {"train_loss": 2.0, "train_top1": 30.0, "train_seconds": 0.5}, None)
     store.commit_epoch(lease, 2, 12, {"train_loss": 1.0, "train_top1": 60.0, "train_seconds": 0.5}, None)
