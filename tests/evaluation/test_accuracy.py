@@ -54,3 +54,9 @@ def test_tiles_join_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [3, 3, 2]
     assert got.predicted.tolist() == values
     assert got.top1 == 100.0
+
+
+def test_a_percentage_of_a_count_is_exact() -> None:
+    split = Split(images_of([0] * 359), torch.tensor([0] * 356 + [1] * 3), torch.arange(359))
+    got = evaluate(ranks, split, NORM, device=torch.device("cpu"))
+    assert got.top1 == 100 * 356 / 359  # in float32 it would be 99.164337
