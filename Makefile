@@ -15,7 +15,7 @@ quickstart: env
 	$(BIN)/kdharness run studies/quickstart.yaml
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: env
 	$(BIN)/ruff check .

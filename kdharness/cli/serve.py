@@ -30,6 +30,8 @@ def ui(
     try:
         wait_until_up(command.url, lambda: process.poll() is None)
         typer.echo(f"MLflow is at {command.url} (Ctrl-C ends it)")
+        for study, page in command.pages.items():
+            typer.echo(f"  {study}: {page}")
         process.wait()
     except KeyboardInterrupt:
         pass

@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
 
 def report(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Studies by name; the first one's tables.")],
-    form: Annotated[Format, typer.Option("--format", help="Markup of the tables.")] = Format.TERMINAL,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Markup. [default: terminal on a terminal, else md]")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
     rows: Annotated[str | None, typer.Option(help="What rows are: distiller, pair, teacher or an axis.")] = None,
     columns: Annotated[str | None, typer.Option("--cols", "--columns", help="What columns are.")] = None,
@@ -54,16 +56,16 @@ def report(
     asked["select"] = select.value if select else None
     changes = {name: value for name, value in asked.items() if value is not None}
     tables = study_tables(Store(Home.at(home)), studies, changes)
-    if form is Format.TERMINAL and output is None:
-        from rich.console import Console
+    from rich.console import Console
 
+    console = Console()
+    if output is None and (form is Format.TERMINAL or (form is None and console.is_terminal)):
         from kdharness.reporting.render_terminal import render as render_terminal
 
-        console = Console()
         for table in tables:
             console.print(render_terminal(table, console.width))
         return
-    text = render(tables, Format.MD if form is Format.TERMINAL else form)
+    text = render(tables, Format.MD if form in (None, Format.TERMINAL) else form)
     if output is None:
         typer.echo(text, nl=False)
     else:

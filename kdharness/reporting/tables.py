@@ -15,9 +15,8 @@ from kdharness.reporting.table import Cell, Delta, Head, Mark, Table, TeacherHea
 if TYPE_CHECKING:
     import pandas as pd
 
-EQUAL = 1e-5
-"""Means nearer than this are the same mean: the same counts, stored as percents of single precision (±4e-6). The
-smallest real difference, one image of 50,000 in one of twenty seeds, is ten times as large."""
+EQUAL = 1e-9
+"""Means nearer than this are the same mean: sums of the same counts in another order."""
 
 Keyed = dict[tuple[str, str, str], tuple[Place, list[Run]]]
 Cells = dict[tuple[str, str, str], Cell]
