@@ -16,6 +16,7 @@ from kdharness.core.records import Recipe
 from kdharness.core.streams import seeded, stream_seed
 from kdharness.core.types import Batch, BuildContext, Distiller, Model, Outputs
 from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, set_products
+from kdharness.training.sgd import SGD
 from kdharness.training.view import View
 
 
@@ -98,8 +99,6 @@ class TrainingRun:
         if phase != self._entered:
             self._entered = phase
             self.optimizer = self._fresh_optimizer()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
         self.train_mode()
 
     def step(self, inputs: Inputs, shared: Outputs | None, position: int, step: int) -> Stepped:
@@ -112,7 +111,7 @@ class TrainingRun:
         for generator in (torch.default_generator, self._generator):
             generator.manual_seed(stream_seed("step", self.seed, self.draw_epoch, position))
         set_products(self.recipe.precision, self.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
         student = inputs.through(lambda images: forward(self.student, images, self.recipe.precision))
         peer = inputs.through(self._peer_forward) if self.peer is not None else None
@@ -142,7 +141,7 @@ class TrainingRun:
             torch.autograd.backward([loss, peer_loss])
         else:
             torch.autograd.backward([loss])
-        self.optimizer.step()
+        self.optimizer.step(self.lr)
 
         with torch.no_grad():
             if self.phase is None:
@@ -229,7 +228,7 @@ class TrainingRun:
         with torch.set_grad_enabled(self.phase is None):
             return forward(self.peer, images, self.recipe.precision)
 
-    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+    def _fresh_optimizer(self) -> SGD:
         """SGD with weight decay on every parameter it trains; one whose gradient is absent is left alone."""
         trained = self._trainable
         if self.phase is not None:
@@ -241,10 +240,7 @@ class TrainingRun:
         for parameter in self._trainable:
             parameter.requires_grad_(id(parameter) in chosen)
             parameter.grad = None
-        # foreach is bit-equal to torch's plain loop; fused is 0.1 ms faster a step on a CPU, but not bit-equal.
-        return torch.optim.SGD(
-            trained, lr=self.lr, momentum=self.recipe.momentum, weight_decay=self.recipe.weight_decay, foreach=True
-        )
+        return SGD(trained, momentum=self.recipe.momentum, weight_decay=self.recipe.weight_decay)
 
 
 def _copy(tree: Any) -> Any:

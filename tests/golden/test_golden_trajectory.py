@@ -77,8 +77,7 @@ class Trajectory:
             if f"state_{k + 1:02}" in self.want:
                 got[f"state_{k + 1:02}"] = table(run.student)
         got["state_keys"] = list(run.student.state_dict())
-        groups = run.optimizer.param_groups
-        tensors = [parameter for group in groups for parameter in group["params"]]
+        tensors = run.optimizer.parameters
         got["optimizer_tensors_numel"] = (len(tensors), sum(tensor.numel() for tensor in tensors))
         if "adapter_keys" in self.want:
             got["adapter_keys"] = list(run.adapters.state_dict())
