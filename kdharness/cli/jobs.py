@@ -1,11 +1,19 @@
 """Hidden commands: what `run` starts as processes of their own."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kdharness.core.home import Home
+
+
+class Layout(StrEnum):
+    """How images lie in memory."""
+
+    CHANNELS_LAST = "channels_last"
+    CONTIGUOUS = "contiguous"
 
 
 def register(app: typer.Typer) -> None:
@@ -17,11 +25,17 @@ def job(
     run_ids: Annotated[list[str], typer.Argument(metavar="RUN_ID...")],
     home: Annotated[Path, typer.Option("--home")],
     slot: Annotated[str, typer.Option("--slot")] = "cpu:0",
+    data: Annotated[Path | None, typer.Option("--data")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    layout: Annotated[Layout, typer.Option("--layout")] = Layout.CHANNELS_LAST,
+    checkpoint_seconds: Annotated[float, typer.Option("--checkpoint-seconds")] = 300.0,
 ) -> None:
     """Train runs side by side until they are done or the process is told to stop."""
     from kdharness.runtime.job import run_job
+    from kdharness.runtime.options import JobOptions
 
-    raise typer.Exit(run_job(Home.at(home), run_ids, slot=slot))
+    options = JobOptions(data, threads, layout.value, checkpoint_seconds)
+    raise typer.Exit(run_job(Home.at(home), run_ids, slot=slot, options=options))
 
 
 def mirror(home: Annotated[Path, typer.Option("--home")]) -> None:

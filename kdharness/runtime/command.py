@@ -14,6 +14,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
 from kdharness.runtime.job import run_job
 from kdharness.runtime.mirror import MirrorProcess
+from kdharness.runtime.options import JobOptions
 from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import study_tables, write_reports
 from kdharness.runtime.scheduler import RunOutcome, run_study
@@ -47,10 +48,10 @@ def run_command(
     study = _save(store, expansion, console)
     if search is not None:
         search.advance()
-    command = _own_command()
-    executor: Executor = SubprocessExecutor(home, command)
+    command, options = _own_command(), JobOptions.of_study(expansion.study.spec, data)
+    executor: Executor = SubprocessExecutor(home, command, options)
     if in_process:
-        executor = InProcessExecutor(lambda run_ids, slot: run_job(home, run_ids, slot=slot))
+        executor = InProcessExecutor(lambda run_ids, slot: run_job(home, run_ids, slot=slot, options=options))
     outcome = run_study(
         store,
         study,

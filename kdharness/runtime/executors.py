@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from kdharness.core.errors import ExitCode
 from kdharness.core.home import Home
 from kdharness.runtime import parent
+from kdharness.runtime.options import JOB_DEFAULTS, JobOptions
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,10 @@ class SubprocessExecutor:
         self,
         home: Home,
         command: Sequence[str] = (sys.executable, "-m", "kdharness"),
-        *,
-        data: Path | None = None,
+        options: JobOptions = JOB_DEFAULTS,
     ) -> None:
-        """`data`: where jobs look datasets up, if not in the home's data directory."""
         self._home = home
-        self._data = () if data is None else ("--data", str(data.absolute()))
+        self._options = options
         self._command = tuple(command)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._submitted = 0
@@ -64,14 +62,15 @@ class SubprocessExecutor:
     def submit(self, run_ids: Sequence[str], slot: str) -> Handle:
         log = self._home.log(run_ids[0])
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = (*self._command, "job", "--home", str(self._home.root), "--slot", slot, *self._data, *run_ids)
+        job = ("job", "--home", str(self._home.root), "--slot", slot, *self._options.arguments())
+        arguments = (*self._command, *job, *run_ids)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(slot),
+                env=_environment(slot, self._options.threads),
                 start_new_session=True,
             )
         self._submitted += 1
@@ -112,8 +111,8 @@ class InProcessExecutor:
         """Nothing to do: it has ended."""
 
 
-def _environment(slot: str) -> Mapping[str, str]:
-    """The job's environment: whose child it is, and on a CPU slot one thread for every numeric library.
+def _environment(slot: str, threads: int) -> Mapping[str, str]:
+    """The job's environment: whose child it is, and on a CPU slot how many threads every numeric library may have.
 
     The libraries read the variable when they are loaded; a library that started two threads and was told later
     would have kept the second one spinning.
@@ -124,5 +123,5 @@ def _environment(slot: str) -> Mapping[str, str]:
     environment["PYTHONFAULTHANDLER"] = "1"  # a crash in native code leaves its Python stack in the log
     if slot.startswith("cpu"):
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            environment[name] = "1"
+            environment[name] = str(threads)
     return environment

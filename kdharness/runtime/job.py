@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdharness.core.errors import BadInput, ExitCode, LeaseLost
@@ -14,6 +13,7 @@ from kdharness.results.owner import Owner
 from kdharness.results.records import Lease
 from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
+from kdharness.runtime.options import JOB_DEFAULTS, JobOptions
 from kdharness.runtime.parent import ParentWatch
 from kdharness.runtime.runlog import run_logs
 from kdharness.runtime.signals import Stop, stop_on_signals
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kdharness.runtime.sink import Ending, JobSink
 
 
-def run_job(home: Home, run_ids: Sequence[str], *, slot: str, data: Path | None = None) -> ExitCode:
+def run_job(home: Home, run_ids: Sequence[str], *, slot: str, options: JobOptions = JOB_DEFAULTS) -> ExitCode:
     """Train the runs side by side until each is finished, has failed or the process is told to stop.
 
     DONE: all complete. SOME_FAILED: some ended badly (their logs say why). STOPPED: told to stop, by a signal or by
@@ -40,7 +40,7 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str, data: Path | None 
         where = f"{platform.node()} · pid {os.getpid()} · slot {slot}"
         headers = {lease.run_id: f"attempt {lease.attempt} · {where}" for lease in leases}
         with run_logs(home, headers), Heartbeat(store, leases) as heartbeat:
-            return _train(home, store, leases, heartbeat, stop, device, data or home.data)
+            return _train(home, store, leases, heartbeat, stop, device, options)
 
 
 def _train(
@@ -50,7 +50,7 @@ def _train(
     heartbeat: Heartbeat,
     stop: Stop,
     device: str,
-    data: Path,
+    options: JobOptions,
 ) -> ExitCode:
     import torch
 
@@ -60,10 +60,10 @@ def _train(
     from kdharness.training.cohort import train_cohort
     from kdharness.training.numerics import numerics
 
-    execution = Execution(device=device)
+    execution = Execution(device=device, threads=options.threads, layout=options.layout)
     if device == "cpu":
         torch.set_num_threads(execution.threads)
-    sink = JobSink(home, store, leases, heartbeat, stop)
+    sink = JobSink(home, store, leases, heartbeat, stop, checkpoint_seconds=options.checkpoint_seconds)
     members = []
     commit, versions, name = provenance.commit(), provenance.versions(), provenance.device_name(device)
     for lease in leases:
@@ -82,7 +82,7 @@ def _train(
         if members and not stop.requested:
             if len({(member.setting.dataset, member.setting.fingerprint) for member in members}) > 1:
                 raise BadInput("the runs of a job share one dataset")
-            train_cohort(members, open_dataset(data, members[0].setting), execution, sink)
+            train_cohort(members, open_dataset(options.data or home.data, members[0].setting), execution, sink)
     except Exception as error:  # noqa: BLE001  a bug or a failure below: it is written into the runs, not lost
         _fail(sink, error)
     if not stop.requested:

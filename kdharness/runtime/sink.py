@@ -19,13 +19,11 @@ from kdharness.core.records import State
 from kdharness.results.records import Checkpoint, Lease
 from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
+from kdharness.runtime.options import CHECKPOINT_SECONDS
 from kdharness.runtime.runlog import note
 from kdharness.runtime.signals import Stop
 from kdharness.training import checkpoint, weights
 from kdharness.training.members import Diverged, EpochEnd, Finished
-
-CHECKPOINT_SECONDS = 300.0
-"""At most this much work is lost by a kill within a long epoch."""
 
 
 class Ending(Enum):

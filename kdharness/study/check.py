@@ -11,7 +11,7 @@ from kdharness.study.findings import Findings
 from kdharness.study.load import Study, load_study
 from kdharness.study.resolve import Pair, dataset_of, known_pair, label_of
 from kdharness.study.rows import PairText, Row, has_holes, long_form, pair_texts, rows, split_pair, study_recipe
-from kdharness.study.spec import HOLE, CheckpointPart, Each, ExecutionPart, StudySpec, TablePart
+from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
 
 TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss")
 SEARCH_METRICS = ("val_top1_last", "val_top5_last")
@@ -45,10 +45,6 @@ def find_problems(study: Study, *, data: Path) -> list[Problem]:
         found.later(("figures",), "figures", "the plots of studies", key=True)
     if spec.paired:
         found.later(("paired",), "paired: true", "tests paired by seed", key=True)
-    if spec.checkpoint.seconds != CheckpointPart().seconds:
-        found.later(("checkpoint", "every"), f"every: {spec.checkpoint.every}", "jobs that take settings")
-    if spec.execution != ExecutionPart():
-        found.later(("execution",), "execution", "jobs that take settings", key=True)
     if dataset_known:
         _batch_sizes(spec, known, data, found)
     return sorted(found.problems)
