@@ -41,11 +41,16 @@ def ui(
             process.wait()
 
 
-def sync(home: HomeOption = None) -> None:
+def sync(
+    everything: Annotated[bool, typer.Option("--all", help="Look at every run, also those that were told.")] = False,
+    home: HomeOption = None,
+) -> None:
     """Tell MLflow everything that it does not know yet."""
     from kdharness.runtime.mirror import sync_mirror
 
-    typer.echo(f"told MLflow {sync_mirror(Home.at(home))} records; it is equal to the results now")
+    typer.echo(
+        f"told MLflow {sync_mirror(Home.at(home), everything=everything)} records; it is equal to the results now"
+    )
 
 
 @db.command()

@@ -41,6 +41,13 @@ def _mark(*where: ColumnElement[bool]) -> Insert:
     return insert(schema.Outbox).prefix_with("OR REPLACE").from_select(["study_run_id", "what", "at_ms"], behind)
 
 
+def mark_all(database: Database) -> None:
+    """See Store.outbox_all."""
+    with database.write() as connection:
+        connection.execute(_MARK_ALL, {"why": "asked", "now": now_ms()})
+
+
+_MARK_ALL = _mark(schema.Run.fence > 0)
 _MARK_RUNS = _mark(schema.StudyRun.run_id.in_(among("marked")))
 _MARK_ASKED = _mark(schema.StudyRun.study_run_id.in_(among("marked")), schema.Run.fence > 0)
 _MARK_FIRST = _mark(

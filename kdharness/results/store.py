@@ -229,6 +229,10 @@ class Store:
         """How many (study, run) pairs are behind."""
         return outbox.size(self._database)
 
+    def outbox_all(self) -> None:
+        """Mark every pair whose run has begun as behind: for a tracker that was emptied."""
+        outbox.mark_all(self._database)
+
     def outbox_done(self, ids: Sequence[int]) -> None:
         """Strike these rows; a pair that changed after its row was read has a row with another id, which stays."""
         outbox.strike(self._database, ids)

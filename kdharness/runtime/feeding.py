@@ -94,6 +94,8 @@ def _tell(store: Store, tracker: Tracker, row: OutboxRow) -> None:
         external_id = view.external_id
         if external_id is None or row.what in ("asked", "study"):
             external_id = tracker.start(run)
+            if external_id != view.external_id:  # new to the tracker: all epochs are
+                run = replace(run, external_id=external_id, logged_epoch=0)
         logged = tracker.log(external_id, run)
     except TrackerError:
         if view.external_id is None:

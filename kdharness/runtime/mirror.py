@@ -109,8 +109,10 @@ def run_mirror(home: Home, open_tracker: Callable[[Home], Tracker] = open_mlflow
     return ExitCode.DONE
 
 
-def sync_mirror(home: Home, open_tracker: Callable[[Home], Tracker] = open_mlflow) -> int:
+def sync_mirror(home: Home, open_tracker: Callable[[Home], Tracker] = open_mlflow, *, everything: bool = False) -> int:
     """Tell the tracker all that it does not know yet, here and now; how many records.
+
+    `everything` compares each run anew, for a tracker that lost some; a home without `mlflow.db` is told everything.
 
     Raises TrackerError where it cannot be reached, EnvironmentRefused while another mirror is at work.
     """
@@ -121,6 +123,8 @@ def sync_mirror(home: Home, open_tracker: Callable[[Home], Tracker] = open_mlflo
             "another process is telling MLflow right now", where=str(home.root), remedy="Try again in a minute."
         )
     try:
+        if everything or not home.mlflow.exists():
+            store.outbox_all()
         return drain(store, open_tracker(home))
     finally:
         store.release_mirror_lease(owner)

@@ -1,0 +1,65 @@
+"""The mirror equals the store: every run, parameter and metric, and again after MLflow lost some."""
+
+import json
+import math
+import shutil
+
+import pytest
+
+from kdharness.tracking.mlflow import sqlite_uri
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of SQLAlchemy 2.1
+
+
+def mirrored(home):
+    """run id -> (tags, params, final metrics, {metric: [(epoch, value)]}) of the children in MLflow."""
+    from mlflow.tracking import MlflowClient
+
+    from kdharness.core.home import Home
+
+    client = MlflowClient(tracking_uri=sqlite_uri(Home(home)))
+    (experiment,) = [one for one in client.search_experiments() if one.name == "small"]
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(children) == len(runs) - 1
+    artifacts = {item.path.rsplit("/", 1)[-1] for item in client.list_artifacts(parents[0].info.run_id)}
+    assert any(name.endswith(".yaml") for name in artifacts)
+    found = {}
+    for run in children:
+        curve = client.get_metric_history(run.info.run_id, "test_top1")
+        points = sorted((point.step, point.value) for point in curve)
+        assert any("settings" in item.path for item in client.list_artifacts(run.info.run_id))
+        found[run.data.tags["kdharness.run_id"]] = (run.data.tags, run.data.params, run.data.metrics, points)
+    return found, client, {run.data.tags["kdharness.run_id"]: run.info.run_id for run in children}
+
+
+def test_sync_makes_mlflow_equal_and_again_after_a_loss(kdharness, finished, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(finished, home)
+    told = kdharness("sync", "--home", home)
+    assert told.code == 0 and "told MLflow 5 records" in told.out
+    exported = [json.loads(line) for line in kdharness("export", "small", "--json", "--home", home).out.splitlines()]
+
+    def compare():
+        found, client, ids = mirrored(home)
+        assert set(found) == {row["run_id"] for row in exported}
+        for row in exported:
+            tags, params, metrics, points = found[row["run_id"]]
+            assert {name: metrics[name] for name in row["metrics"]} == row["metrics"]
+            assert all(math.isfinite(value) for _, value in points)
+            assert points[-1][1] == row["metrics"]["test_top1_last"]
+            assert len(points) == row["settings"]["recipe"]["epochs"]
+            assert params["recipe.lr"] == str(row["settings"]["recipe"]["lr"])
+            assert tags["kdharness.setting_key"] == row["setting_key"]
+            assert {"commit", "host", "device", "label", "pair"} <= set(tags)
+            if row["distiller"] == "kd":
+                assert params["kd.temperature"] == "2"  # as people write it
+        return client, ids
+
+    client, ids = compare()
+    assert "told MLflow 0 records" in kdharness("sync", "--home", home).out
+    client.delete_run(next(iter(ids.values())))
+    assert "told MLflow 5 records" in kdharness("sync", "--all", "--home", home).out
+    compare()
