@@ -266,15 +266,17 @@ class _Runner:
                 self._failing = self._failing or self._fail_fast
 
     def _announce(self) -> bool:
-        """Say what ended since the last look; whether anything did, or this is the first look."""
+        """Say what ended since the last look; whether anything did, runs that were never seen to wait included."""
         changed = not self._states
         ended = sum(row.state not in ("waiting", "running") for row in self._queue)
         for row in self._queue:
             before = self._states.get(row.run_id)
             self._states[row.run_id] = row.state
-            if before is None or before == row.state or row.state in ("waiting", "running"):
+            if before == row.state or row.state in ("waiting", "running"):
                 continue
             changed = True
+            if before is None:  # it had ended when it was asked for, or between two looks
+                continue
             if row.state == "complete":
                 self._progress.say(f"{_name(row)}: complete ({ended}/{len(self._queue)})")
             elif row.state in ("failed", "diverged"):

@@ -1,0 +1,40 @@
+"""A search, trained for real: draws see validation images only, finals train on everything with what was chosen."""
+
+import json
+
+STUDY = """\
+study: searched
+dataset: digits
+teachers: train
+recipe: {from: digits-quick, epochs: 1}
+pairs: [resnet8 -> resnet8]
+distillers:
+  - {name: kd, temperature: {float: [1, 16], log: true}, label: KD}
+search: {pairs: [resnet8 -> resnet8], draws: 3, generation: 2}
+seeds: 1
+tables: [{}]
+"""
+
+
+def test_search_draws_validate_and_finals_use_the_best(kdharness, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdharness.runtime.command.mlflow_installed", lambda: False)
+    home, file = tmp_path / "home", tmp_path / "searched.yaml"
+    file.write_text(STUDY)
+    done = kdharness("run", file, "--home", home, "--in-process")
+    assert done.code == 0, done.out + done.err
+    rows = [json.loads(line) for line in kdharness("export", "searched", "--json", "--home", home).out.splitlines()]
+    draws = [row for row in rows if row["purpose"] == "search"]
+    finals = [row for row in rows if row["purpose"] == "final"]
+    teachers = {row["run_id"]: row for row in rows if row["purpose"] == "teacher"}
+    assert (len(draws), len(finals), len(teachers)) == (3, 1, 2)
+    for row in draws:
+        assert row["settings"]["validation"] == 0.1
+        assert not any(name.startswith("test") for name in row["metrics"])
+    taught = {row["weights_sha256"]: row["settings"]["validation"] for row in teachers.values()}
+    assert {taught[row["teacher_sha256"]] for row in draws} == {0.1}  # a teacher that has not seen those images
+    assert {taught[row["teacher_sha256"]] for row in finals} == {0.0}
+    best = max(draws, key=lambda row: row["metrics"]["val_top1_last"])
+    assert finals[0]["settings"]["constants"] == best["settings"]["constants"]
+    assert finals[0]["settings"]["validation"] == 0.0 and "test_top1_last" in finals[0]["metrics"]
+    again = kdharness("run", file, "--home", home, "--in-process")
+    assert "nothing to train: all 6 runs are finished" in again.out
