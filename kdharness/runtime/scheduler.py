@@ -143,6 +143,7 @@ class _Runner:
         self._queue: list[QueueRow] = []
         self._plan = Plan((), {}, (), done=False)
         self._submitted: dict[str, int] = {}  # run -> its attempts when its last job was submitted
+        self._brought: set[str] = set()  # runs that a job of ours brought to their end; it may find one taken instead
         self._strikes: Counter[str] = Counter()
         self._states: dict[str, State] = {}
         self._failing = False
@@ -189,7 +190,7 @@ class _Runner:
             exit_code=code,
             total=len(self._queue),
             complete=sum(row.state == "complete" for row in self._queue),
-            trained=sum(row.state == "complete" and row.run_id in self._submitted for row in self._queue),
+            trained=sum(row.state == "complete" and row.run_id in self._brought for row in self._queue),
             failed=failed,
             blocked=self._plan.blocked,
             unfinished=unfinished,
@@ -205,6 +206,8 @@ class _Runner:
             if code is not None:
                 del self._jobs[slot]
                 ended.update(dict.fromkeys(handle.run_ids, code))
+                if code in (ExitCode.DONE, ExitCode.SOME_FAILED):
+                    self._brought.update(handle.run_ids)
         return ended
 
     def _look(self, ended: Mapping[str, int], stopping: bool) -> None:

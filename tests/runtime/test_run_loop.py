@@ -323,3 +323,17 @@ def test_checkpoints_of_complete_runs_are_swept(home, store):
         folder.mkdir(parents=True)
     go(store, home, Pretend(store))
     assert not left.exists() and foreign.exists()
+
+
+def test_a_run_that_another_runner_took_first_is_not_counted_as_ours(home, store):
+    ids = ask(store, wanted(labels=("none",)))
+    job = Pretend(store)
+
+    def second(run_ids, slot):
+        if list(run_ids) == [ids["none0"]]:
+            job(run_ids, slot)  # the other runner's job, which claims it just before ours
+            return ExitCode.LEASE_LOST
+        return job(run_ids, slot)
+
+    outcome = go(store, home, second)
+    assert (outcome.exit_code, outcome.complete, outcome.trained) == (ExitCode.DONE, 2, 1)
