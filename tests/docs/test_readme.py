@@ -17,6 +17,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 BY_OTHERS = {
     "make test": "this is it",
     "kdharness ui": "tests/tracking starts the same command line and asks the server",
+    ". .venv/bin/activate": "a shell's own",
     "python3 -m venv .venv": "make quickstart's own first step",
     '.venv/bin/pip install --constraint constraints.txt ".[all]"': "make env does it, with the development tools",
 }
@@ -57,6 +58,7 @@ def test_the_commands_run_one_after_the_other(tmp_path):
         assert whole in quickstart
         quickstart = quickstart.replace(whole, cut)
     quickstart = quickstart.replace("resnet20 -> resnet8", "resnet8 -> resnet8")
+    quickstart = re.sub(r"^  - (dkd|luminet|fitnet)$\n", "", quickstart, flags=re.MULTILINE)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "quickstart.yaml").write_text(quickstart)
     plugin = re.search(r"```python\n(.+?)```", CONTRIBUTING, flags=re.DOTALL)
