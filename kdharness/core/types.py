@@ -126,9 +126,22 @@ class Model(nn.Module, ABC):
     """
 
     shapes: Mapping[str, tuple[int, ...]]
-    batch_norms: Mapping[str, nn.BatchNorm2d]
-    classifier: nn.Linear
-    layers: Mapping[str, Sequence[nn.Module]]
+
+    # Properties: a module kept under a second name would add keys to the state_dict.
+    @property
+    @abstractmethod
+    def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
+        """See NetworkView.batch_norms."""
+
+    @property
+    @abstractmethod
+    def classifier(self) -> nn.Linear:
+        """See NetworkView.classifier."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> Mapping[str, Sequence[nn.Module]]:
+        """See NetworkView.layers."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Outputs:

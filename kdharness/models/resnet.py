@@ -66,18 +66,17 @@ class ResNet(Model):
             shapes[f"{stage}.preact"] = shapes[stage] = size
         self.shapes = {**shapes, "pooled": (widths[3],), "logits": (num_classes,)}
 
-    # Properties: an attribute would register a second time and add keys to the state_dict.
     @property
-    def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:  # type: ignore[override]
+    def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
         last = {stage: cast(BasicBlock, blocks[-1]) for stage, blocks in self._stages.items()}
         return {stage: block.bn2 for stage, block in last.items()}
 
     @property
-    def classifier(self) -> nn.Linear:  # type: ignore[override]
+    def classifier(self) -> nn.Linear:
         return self.fc
 
     @property
-    def layers(self) -> Mapping[str, Sequence[nn.Module]]:  # type: ignore[override]
+    def layers(self) -> Mapping[str, Sequence[nn.Module]]:
         stages = {stage: (blocks,) for stage, blocks in self._stages.items()}
         return {"stem": (self.conv1, self.bn1), **stages, "classifier": (self.fc,)}
 
