@@ -72,15 +72,15 @@ class Toy(Model):
         }
 
     @property
-    def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:  # type: ignore[override]
+    def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
         return {"stage1": self.bn1}
 
     @property
-    def classifier(self) -> nn.Linear:  # type: ignore[override]
+    def classifier(self) -> nn.Linear:
         return self.fc
 
     @property
-    def layers(self) -> Mapping[str, Sequence[nn.Module]]:  # type: ignore[override]
+    def layers(self) -> Mapping[str, Sequence[nn.Module]]:
         return {"stem": (self.conv0, self.bn0), "stage1": (self.conv1, self.bn1), "classifier": (self.fc,)}
 
     def forward(self, images: Tensor) -> Outputs:
