@@ -25,8 +25,10 @@ def ui(
     """Open the MLflow UI on this machine; Ctrl-C ends it."""
     from kdharness.tracking.ui import ui_command, wait_until_up
 
-    command = ui_command(Home.at(home), port)
-    process = subprocess.Popen(command.argv, env=dict(command.environment), stdout=subprocess.DEVNULL)
+    place = Home.at(home)
+    command = ui_command(place, port)
+    with (place.root / "ui.log").open("wb") as log:
+        process = subprocess.Popen(command.argv, env=dict(command.environment), stdout=log, stderr=log)
     try:
         wait_until_up(command.url, lambda: process.poll() is None)
         typer.echo(f"MLflow is at {command.url} (Ctrl-C ends it)")
