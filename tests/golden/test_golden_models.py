@@ -1,17 +1,20 @@
 """Every model vector: keys, outputs in both modes, running statistics and gradients equal the reference networks."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from vectors import check_model_vector, roots
+from vectors import HERE, check_model_vector, roots
 
 from kdharness.core.types import Outputs
 from kdharness.models.registry import MODELS
 
 RTOL = 1e-9
+KNOWN = json.loads((HERE / "models" / "state_dicts.json").read_text())["models"]
 
 
 def files() -> list[Path]:
@@ -27,31 +30,58 @@ def as_reference(model: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Te
     return outputs.logits, {"feats": feats, "preact_feats": preact, "pooled_feat": outputs.pooled}
 
 
+def as_listed(features: list[str], shapes: np.ndarray) -> Callable[..., tuple[torch.Tensor, dict[str, object]]]:
+    """`as_reference` for references that list no stem, or keep the pooled features as a (B, D, 1, 1) map."""
+
+    def adapter(model: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+        logits, found = as_reference(model, images)
+        lists: dict[str, Any] = dict(found)
+        for kind in ("feats", "preact_feats"):
+            listed = sum(name.startswith(f"{kind}.") for name in features)
+            if len(lists[kind]) == listed + 1:
+                lists[kind] = lists[kind][1:]
+        if "pooled_feat" in features:
+            shape = [int(n) for n in shapes[features.index("pooled_feat")] if n > 0]
+            lists["pooled_feat"] = lists["pooled_feat"].reshape(shape)
+        return logits, lists
+
+    return adapter
+
+
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_equals_the_reference(path: Path) -> None:
     if path.stem not in MODELS:
         pytest.skip(f"model {path.stem!r} is not in this version")
     with np.load(path) as file:
         classes = file["eval_logits"].shape[1]
-        channels, height, width = (int(n) for n in file["input"].shape[1:])
+        channels, height, width = (int(n) for n in file["input_size"][1:])
+        features, shapes = file["feat_names"].tolist(), file["feat_shapes"]
+        expected = {"eval_logits", *features} | {name for name in ("train_logits", "grad_norms") if name in file}
     state_dicts = path.parent / "state_dicts.json"
     keys = state_dicts.is_file() and path.stem in json.loads(state_dicts.read_text())["models"]
     model = MODELS.get(path.stem).build(classes, (channels, height, width))
     errors = check_model_vector(
-        path.stem, model, str(path.parent), adapter=as_reference, rtol=RTOL, keys=keys, verbose=False
+        path.stem, model, str(path.parent), adapter=as_listed(features, shapes), rtol=RTOL, keys=keys, verbose=False
     )
-    assert {"eval_logits", "train_logits", "train_bn", "grad_norms", "feats.3", "preact_feats.3", "pooled_feat"} <= set(
-        errors
-    )
+    assert expected <= set(errors)
     assert max(errors.values()) < RTOL
 
 
-def test_the_keys_of_every_network_of_the_zoo() -> None:
-    known = json.loads((roots()[0] / "models" / "state_dicts.json").read_text())["models"]
-    checked = 0
-    for name in MODELS:
-        if name in known:
-            model = MODELS.get(name).build(100, (3, 32, 32))
-            assert [[key, list(value.shape)] for key, value in model.state_dict().items()] == known[name]["state_dict"]
-            checked += 1
-    assert checked >= 9
+@pytest.mark.parametrize("name", [name for name in KNOWN if name in MODELS])
+def test_keys_shapes_and_size(name: str) -> None:
+    with torch.device("meta"):  # neither memory nor time for the weights
+        model = MODELS.get(name).build(KNOWN[name]["num_classes"], tuple(KNOWN[name]["input"]))
+    assert [[key, list(value.shape)] for key, value in model.state_dict().items()] == KNOWN[name]["state_dict"]
+    assert sum(parameter.numel() for parameter in model.parameters()) == KNOWN[name]["params"]
+
+
+# The reference lists the norms that end linear bottlenecks, though no ReLU follows them.
+@pytest.mark.parametrize(
+    "name", [name for name in KNOWN if name in MODELS and "get_bn_before_relu" in KNOWN[name] and name != "MobileNetV2"]
+)
+def test_the_margin_norms_are_the_references(name: str) -> None:
+    with torch.device("meta"):
+        model = MODELS.get(name).build(100, (3, 32, 32))
+    paths = {id(module): path for path, module in model.named_modules()}
+    found = [[paths[id(norm)], norm.num_features] for norm in model.batch_norms.values()]
+    assert found == KNOWN[name]["get_bn_before_relu"]
