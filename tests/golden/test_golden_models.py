@@ -10,11 +10,21 @@ import pytest
 import torch
 from vectors import HERE, check_model_vector, roots
 
-from kdharness.core.types import Outputs
+from kdharness.core.types import ModelEntry, Outputs
 from kdharness.models.registry import MODELS
 
 RTOL = 1e-9
+NAMES = {f"ResNet{depth}": f"resnet{depth}_cifar" for depth in (18, 34, 50)}
+"""The vectors whose name would be another network's in a registry that ignores case."""
 KNOWN = json.loads((HERE / "models" / "state_dicts.json").read_text())["models"]
+
+
+def entry(name: str) -> ModelEntry:
+    return MODELS.get(NAMES.get(name, name))
+
+
+def ours(name: str) -> bool:
+    return NAMES.get(name, name) in MODELS
 
 
 def files() -> list[Path]:
@@ -50,7 +60,7 @@ def as_listed(features: list[str], shapes: np.ndarray) -> Callable[..., tuple[to
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_equals_the_reference(path: Path) -> None:
-    if path.stem not in MODELS:
+    if not ours(path.stem):
         pytest.skip(f"model {path.stem!r} is not in this version")
     with np.load(path) as file:
         classes = file["eval_logits"].shape[1]
@@ -59,7 +69,7 @@ def test_equals_the_reference(path: Path) -> None:
         expected = {"eval_logits", *features} | {name for name in ("train_logits", "grad_norms") if name in file}
     state_dicts = path.parent / "state_dicts.json"
     keys = state_dicts.is_file() and path.stem in json.loads(state_dicts.read_text())["models"]
-    model = MODELS.get(path.stem).build(classes, (channels, height, width))
+    model = entry(path.stem).build(classes, (channels, height, width))
     errors = check_model_vector(
         path.stem, model, str(path.parent), adapter=as_listed(features, shapes), rtol=RTOL, keys=keys, verbose=False
     )
@@ -67,21 +77,21 @@ def test_equals_the_reference(path: Path) -> None:
     assert max(errors.values()) < RTOL
 
 
-@pytest.mark.parametrize("name", [name for name in KNOWN if name in MODELS])
+@pytest.mark.parametrize("name", [name for name in KNOWN if ours(name)])
 def test_keys_shapes_and_size(name: str) -> None:
     with torch.device("meta"):  # neither memory nor time for the weights
-        model = MODELS.get(name).build(KNOWN[name]["num_classes"], tuple(KNOWN[name]["input"]))
+        model = entry(name).build(KNOWN[name]["num_classes"], tuple(KNOWN[name]["input"]))
     assert [[key, list(value.shape)] for key, value in model.state_dict().items()] == KNOWN[name]["state_dict"]
     assert sum(parameter.numel() for parameter in model.parameters()) == KNOWN[name]["params"]
 
 
 # The reference lists the norms that end linear bottlenecks, though no ReLU follows them.
 @pytest.mark.parametrize(
-    "name", [name for name in KNOWN if name in MODELS and "get_bn_before_relu" in KNOWN[name] and name != "MobileNetV2"]
+    "name", [name for name in KNOWN if ours(name) and "get_bn_before_relu" in KNOWN[name] and name != "MobileNetV2"]
 )
 def test_the_margin_norms_are_the_references(name: str) -> None:
     with torch.device("meta"):
-        model = MODELS.get(name).build(100, (3, 32, 32))
+        model = entry(name).build(100, (3, 32, 32))
     paths = {id(module): path for path, module in model.named_modules()}
     found = [[paths[id(norm)], norm.num_features] for norm in model.batch_norms.values()]
     assert found == KNOWN[name]["get_bn_before_relu"]
