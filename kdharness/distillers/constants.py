@@ -28,3 +28,7 @@ StdKind = Annotated[
     Literal["sample", "population"],
     Field(description="Which standard deviation zscore divides by: the code's (sample) or the paper's (population)."),
 ]
+Exponent = Annotated[
+    float,
+    Field(strict=True, gt=0, le=100, description="The teacher's probabilities are raised to it (gamma, 1/T)."),
+]

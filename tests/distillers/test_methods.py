@@ -16,12 +16,13 @@ from kdharness.distillers.kd import KD
 from kdharness.distillers.luminet import LumiNet, perception
 from kdharness.distillers.none import NoDistillation
 from kdharness.distillers.registry import DISTILLERS
+from kdharness.distillers.ttm import TTM
 
 LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none"]
+    assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none", "ttm"]
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -108,6 +109,13 @@ def test_luminet_has_no_squared_temperature_and_is_zero_for_one_image() -> None:
     alone = LumiNet(config).losses(outputs(student[:1]), outputs(teacher[:1]), batch(LABELS[:1]))["kd"]
     assert alone.item() == pytest.approx(0.0, abs=1e-15)
     assert LumiNet(config).weights(10)["kd"] == pytest.approx(961 / 2)
+
+
+def test_ttm_with_exponent_1_is_kd_at_temperature_1() -> None:
+    student, teacher = outputs(logits(6, 5, 1)), outputs(logits(6, 5, 2))
+    plain = KD(KD.Config(temperature=1.0)).losses(student, teacher, batch(LABELS))["kd"]
+    ours = TTM(TTM.Config(exponent=1.0)).losses(student, teacher, batch(LABELS))["ttm"]
+    assert ours.item() == pytest.approx(plain.item(), rel=1e-12)
 
 
 @dataclass

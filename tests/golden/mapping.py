@@ -57,12 +57,34 @@ WORDS: Mapping[str, Words] = {
             "warmup": (int, "warmup LUMINET.WARMUP"),
         }
     ),
+    "ttm": _words(
+        {
+            "ce_weight": (float, "ce_weight"),
+            "ttm_weight": (float, "beta"),
+            "exponent": (float, "gamma ttm_l"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
             "hint_weight": (float, "feat_weight FITNET.LOSS.FEAT_WEIGHT"),
             "layer": (_layer, "hint_layer FITNET.HINT_LAYER"),
         }
+    ),
+}
+
+# The argparse scripts' `gamma` is the weight of the cross-entropy, where the short vocabulary of a logit vector means
+# the method's own constant. An entry speaks like a script if it has one of the script's own words, or is a trajectory.
+SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
+    "ttm": (
+        frozenset({"ttm_l"}),
+        _words(
+            {
+                "ce_weight": (float, "gamma ce_weight cls"),
+                "ttm_weight": (float, "beta"),
+                "exponent": (float, "ttm_l"),
+            }
+        ),
     ),
 }
 
@@ -80,6 +102,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "dkd_ls": ("dkd", {"standardize": "zscore"}),
     "luminet": ("luminet", {}),
     "fitnet": ("fitnet", {}),
+    "ttm": ("ttm", {}),
 }
 
 TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
@@ -90,6 +113,7 @@ TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
     "dkd_ls": {"ce_weight": 1.0, "tckd_weight": 9.0, "nckd_weight": 18.0, "temperature": 2.0, "warmup": 4},
     "luminet": {"ce_weight": 2.0, "kd_weight": 961.0, "temperature": 4.0, "warmup": 4},
     "fitnet": {"ce_weight": 1.0, "hint_weight": 100.0, "layer": "stage2"},
+    "ttm": {"ce_weight": 1.0, "ttm_weight": 8.0, "exponent": 0.2},
 }
 
 
@@ -104,9 +128,12 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
     name, fixed = METHODS[plain]
     constants = dict(TRAJECTORY.get(plain, {})) if trajectory else {}
     constants |= fixed
+    words = WORDS[name]
+    if name in SCRIPTS and (trajectory or SCRIPTS[name][0] & hyper.keys()):
+        words = SCRIPTS[name][1]
     for word, value in hyper.items():
-        if word in WORDS[name]:
-            field, convert = WORDS[name][word]
+        if word in words:
+            field, convert = words[word]
             constants[field] = convert(value)
     return name, constants
 
