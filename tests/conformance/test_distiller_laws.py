@@ -14,6 +14,7 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "luminet": ({"warmup": 0, "temperature": 0.7},),
     "fitnet": ({"layer": "stem"},),
     "ttm": ({"exponent": 0.5},),
+    "wttm": ({"exponent": 0.5},),
 }
 ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {"kd": ("kd",), "dkd": ("tckd", "nckd"), "luminet": ("kd",)}
 

@@ -17,12 +17,13 @@ from kdharness.distillers.luminet import LumiNet, perception
 from kdharness.distillers.none import NoDistillation
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.distillers.ttm import TTM
+from kdharness.distillers.wttm import WTTM
 
 LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none", "ttm"]
+    assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none", "ttm", "wttm"]
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -116,6 +117,17 @@ def test_ttm_with_exponent_1_is_kd_at_temperature_1() -> None:
     plain = KD(KD.Config(temperature=1.0)).losses(student, teacher, batch(LABELS))["kd"]
     ours = TTM(TTM.Config(exponent=1.0)).losses(student, teacher, batch(LABELS))["ttm"]
     assert ours.item() == pytest.approx(plain.item(), rel=1e-12)
+
+
+def test_wttm_weighs_an_image_by_the_sum_of_its_teacher_s_powers() -> None:
+    # exponent 1/2: teacher (0.64, 0.36) gives powers (0.8, 0.6), U = 1.4, q = (4/7, 3/7); student (0.5, 0.5)
+    teacher, student = torch.tensor([[0.64, 0.36]], dtype=torch.float64).log(), torch.zeros(1, 2).double()
+    divergence = 4 / 7 * math.log(8 / 7) + 3 / 7 * math.log(6 / 7)
+    label = batch(torch.tensor([0]))
+    plain = TTM(TTM.Config(exponent=0.5)).losses(outputs(student), outputs(teacher), label)["ttm"]
+    weighted = WTTM(WTTM.Config(exponent=0.5)).losses(outputs(student), outputs(teacher), label)["wttm"]
+    assert plain.item() == pytest.approx(divergence, rel=1e-12)
+    assert weighted.item() == pytest.approx(1.4 * divergence, rel=1e-12)
 
 
 @dataclass

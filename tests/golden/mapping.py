@@ -64,6 +64,13 @@ WORDS: Mapping[str, Words] = {
             "exponent": (float, "gamma ttm_l"),
         }
     ),
+    "wttm": _words(
+        {
+            "ce_weight": (float, "ce_weight"),
+            "wttm_weight": (float, "beta"),
+            "exponent": (float, "gamma ttm_l"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -86,6 +93,16 @@ SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
             }
         ),
     ),
+    "wttm": (
+        frozenset({"ttm_l"}),
+        _words(
+            {
+                "ce_weight": (float, "gamma ce_weight cls"),
+                "wttm_weight": (float, "beta"),
+                "exponent": (float, "ttm_l"),
+            }
+        ),
+    ),
 }
 
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -103,6 +120,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "luminet": ("luminet", {}),
     "fitnet": ("fitnet", {}),
     "ttm": ("ttm", {}),
+    "wttm": ("wttm", {}),
 }
 
 TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
@@ -114,6 +132,7 @@ TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
     "luminet": {"ce_weight": 2.0, "kd_weight": 961.0, "temperature": 4.0, "warmup": 4},
     "fitnet": {"ce_weight": 1.0, "hint_weight": 100.0, "layer": "stage2"},
     "ttm": {"ce_weight": 1.0, "ttm_weight": 8.0, "exponent": 0.2},
+    "wttm": {"ce_weight": 1.0, "wttm_weight": 2.0, "exponent": 0.2},
 }
 
 
