@@ -87,7 +87,7 @@ def test_keys_shapes_and_size(name: str) -> None:
 
 # The reference lists the norms that end linear bottlenecks, though no ReLU follows them.
 @pytest.mark.parametrize(
-    "name", [name for name in KNOWN if ours(name) and "get_bn_before_relu" in KNOWN[name] and name != "MobileNetV2"]
+    "name", [name for name in KNOWN if ours(name) and KNOWN[name].get("get_bn_before_relu") and name != "MobileNetV2"]
 )
 def test_the_margin_norms_are_the_references(name: str) -> None:
     with torch.device("meta"):
