@@ -10,6 +10,7 @@ from stand_in import batch, logits, outputs
 
 from kdharness.core.errors import IncompatiblePair, UnknownName
 from kdharness.core.types import BuildContext, Outputs
+from kdharness.distillers.dist import DIST, correlation
 from kdharness.distillers.dkd import DKD, others
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
@@ -23,7 +24,7 @@ LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert list(DISTILLERS) == ["dkd", "fitnet", "kd", "luminet", "none", "ttm", "wttm"]
+    assert list(DISTILLERS) == ["dist", "dkd", "fitnet", "kd", "luminet", "none", "ttm", "wttm"]
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -128,6 +129,19 @@ def test_wttm_weighs_an_image_by_the_sum_of_its_teacher_s_powers() -> None:
     weighted = WTTM(WTTM.Config(exponent=0.5)).losses(outputs(student), outputs(teacher), label)["wttm"]
     assert plain.item() == pytest.approx(divergence, rel=1e-12)
     assert weighted.item() == pytest.approx(1.4 * divergence, rel=1e-12)
+
+
+def test_dist_of_one_image_has_no_relation_among_images() -> None:
+    method = DIST(DIST.Config(temperature=2.0))
+    terms = method.losses(outputs(logits(1, 5, 1)), outputs(logits(1, 5, 1)), batch(LABELS[:1]))
+    assert terms["intra"].item() == 4.0 and terms["inter"].item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_correlation_by_hand() -> None:
+    # centred (-1, 0, 1) against (-1, 1, 0) / 3: 1 / 2; against a constant row 0
+    first = torch.tensor([[1.0, 2.0, 3.0]] * 3, dtype=torch.float64)
+    second = torch.tensor([[0.0, 2 / 3, 1 / 3], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]], dtype=torch.float64)
+    assert correlation(first, second).tolist() == pytest.approx([0.5, -1.0, 0.0], rel=1e-7)
 
 
 @dataclass

@@ -71,6 +71,15 @@ WORDS: Mapping[str, Words] = {
             "exponent": (float, "gamma ttm_l"),
         }
     ),
+    "dist": _words(
+        {
+            "ce_weight": (float, "ori_loss_weight ce_weight"),
+            "kd_weight": (float, "kd_loss_weight"),
+            "inter_weight": (float, "beta dist_beta"),
+            "intra_weight": (float, "gamma dist_gamma"),
+            "temperature": (float, "tau dist_tau T temperature"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -103,6 +112,23 @@ SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
             }
         ),
     ),
+    "dist": (
+        frozenset({"dist_tau", "dist_beta", "dist_gamma"}),
+        _words(
+            {
+                "ce_weight": (float, "gamma ori_loss_weight ce_weight cls"),
+                "kd_weight": (float, "beta kd_loss_weight"),
+                "inter_weight": (float, "dist_beta"),
+                "intra_weight": (float, "dist_gamma"),
+                "temperature": (float, "dist_tau tau"),
+            }
+        ),
+    ),
+}
+
+# Where the authors multiply several weights by one more: the name it has above, and what it multiplies.
+FACTORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "dist": ("kd_weight", ("inter_weight", "intra_weight")),
 }
 
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -119,6 +145,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "dkd_ls": ("dkd", {"standardize": "zscore"}),
     "luminet": ("luminet", {}),
     "fitnet": ("fitnet", {}),
+    "dist": ("dist", {"kd_weight": 2.0, "inter_weight": 1.0, "intra_weight": 1.0}),
     "ttm": ("ttm", {}),
     "wttm": ("wttm", {}),
 }
@@ -131,6 +158,7 @@ TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
     "dkd_ls": {"ce_weight": 1.0, "tckd_weight": 9.0, "nckd_weight": 18.0, "temperature": 2.0, "warmup": 4},
     "luminet": {"ce_weight": 2.0, "kd_weight": 961.0, "temperature": 4.0, "warmup": 4},
     "fitnet": {"ce_weight": 1.0, "hint_weight": 100.0, "layer": "stage2"},
+    "dist": {"ce_weight": 1.0, "temperature": 4.0},
     "ttm": {"ce_weight": 1.0, "ttm_weight": 8.0, "exponent": 0.2},
     "wttm": {"ce_weight": 1.0, "wttm_weight": 2.0, "exponent": 0.2},
 }
@@ -154,6 +182,10 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
         if word in words:
             field, convert = words[word]
             constants[field] = convert(value)
+    if name in FACTORS:
+        factor, multiplied = FACTORS[name]
+        by = constants.pop(factor)
+        constants |= {field: by * constants[field] for field in multiplied}
     return name, constants
 
 
