@@ -62,5 +62,6 @@ class DIST(Distiller):
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Pearson's correlation of each row with the other's: (N, M), (N, M) -> (N,); 0 for a constant row."""
     first, second = first - first.mean(dim=1, keepdim=True), second - second.mean(dim=1, keepdim=True)
-    norms = torch.linalg.vector_norm(first, dim=1) * torch.linalg.vector_norm(second, dim=1)
-    return (first * second).sum(dim=1) / (norms + 1e-8)
+    norms: Tensor = torch.linalg.vector_norm(first, dim=1) * torch.linalg.vector_norm(second, dim=1)
+    products: Tensor = (first * second).sum(dim=1)
+    return products / (norms + 1e-8)
