@@ -14,6 +14,7 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "luminet": ({"warmup": 0, "temperature": 0.7},),
     "fitnet": ({"layer": "stem"},),
     "dist": ({"temperature": 1.0},),
+    "nkd": ({"temperature": 1.0},),
     "ttm": ({"exponent": 0.5},),
     "wttm": ({"exponent": 0.5},),
 }

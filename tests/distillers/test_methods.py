@@ -15,6 +15,7 @@ from kdharness.distillers.dkd import DKD, others
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
 from kdharness.distillers.luminet import LumiNet, perception
+from kdharness.distillers.nkd import NKD
 from kdharness.distillers.none import NoDistillation
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.distillers.ttm import TTM
@@ -24,7 +25,7 @@ LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert list(DISTILLERS) == ["dist", "dkd", "fitnet", "kd", "luminet", "none", "ttm", "wttm"]
+    assert list(DISTILLERS) == ["dist", "dkd", "fitnet", "kd", "luminet", "nkd", "none", "ttm", "wttm"]
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -142,6 +143,17 @@ def test_correlation_by_hand() -> None:
     first = torch.tensor([[1.0, 2.0, 3.0]] * 3, dtype=torch.float64)
     second = torch.tensor([[0.0, 2 / 3, 1 / 3], [3.0, 2.0, 1.0], [5.0, 5.0, 5.0]], dtype=torch.float64)
     assert correlation(first, second).tolist() == pytest.approx([0.5, -1.0, 0.0], rel=1e-7)
+
+
+def test_nkd_of_a_student_that_knows_nothing() -> None:
+    # log p_s is -ln K for the target, -ln(K - 1) among the others: trust ln K and T² ln(K - 1)
+    teacher = logits(6, 5, 2)
+    terms = NKD(NKD.Config(temperature=3.0)).losses(
+        outputs(torch.zeros(6, 5).double()), outputs(teacher), batch(LABELS)
+    )
+    trust = teacher.softmax(1)[torch.arange(6), LABELS].mean().item()
+    assert terms["target"].item() == pytest.approx(trust * math.log(5), rel=1e-12)
+    assert terms["others"].item() == pytest.approx(9 * math.log(4), rel=1e-12)
 
 
 @dataclass

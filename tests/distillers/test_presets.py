@@ -58,6 +58,7 @@ def test_the_defaults_of_a_method_are_its_preset_s_general_values() -> None:
         ("zheng2024ttm", "wttm", "cifar100", "resnet56 -> resnet20", {"exponent": 0.3, "wttm_weight": 1.5}),
         ("zheng2024ttm", "wttm", "imagenet", "resnet34 -> resnet18", {"exponent": 0.8, "wttm_weight": 1.6}),
         ("huang2022dist", "dist", "imagenet", "resnet34 -> resnet18", {"temperature": 1.0, "inter_weight": 2.0}),
+        ("yang2023nkd", "nkd", "imagenet", "resnet34 -> resnet18", {"temperature": 1.0, "others_weight": 1.5}),
         ("romero2015fitnets", "fitnet", "cifar100", "vgg13 -> vgg8", {"hint_weight": 100.0, "layer": "stage2"}),
     ],
 )

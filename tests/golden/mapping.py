@@ -80,6 +80,13 @@ WORDS: Mapping[str, Words] = {
             "temperature": (float, "tau dist_tau T temperature"),
         }
     ),
+    "nkd": _words(
+        {
+            "ce_weight": (float, "ce_weight"),
+            "others_weight": (float, "gamma"),
+            "temperature": (float, "T temp temperature"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -146,6 +153,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "luminet": ("luminet", {}),
     "fitnet": ("fitnet", {}),
     "dist": ("dist", {"kd_weight": 2.0, "inter_weight": 1.0, "intra_weight": 1.0}),
+    "nkd": ("nkd", {}),
     "ttm": ("ttm", {}),
     "wttm": ("wttm", {}),
 }
