@@ -15,6 +15,7 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "fitnet": ({"layer": "stem"},),
     "dist": ({"temperature": 1.0},),
     "nkd": ({"temperature": 1.0},),
+    "label_smoothing": ({"smoothing": 1.0},),
     "ttm": ({"exponent": 0.5},),
     "wttm": ({"exponent": 0.5},),
 }

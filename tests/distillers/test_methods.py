@@ -14,6 +14,7 @@ from kdharness.distillers.dist import DIST, correlation
 from kdharness.distillers.dkd import DKD, others
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
+from kdharness.distillers.label_smoothing import LabelSmoothing
 from kdharness.distillers.luminet import LumiNet, perception
 from kdharness.distillers.nkd import NKD
 from kdharness.distillers.none import NoDistillation
@@ -25,7 +26,18 @@ LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert list(DISTILLERS) == ["dist", "dkd", "fitnet", "kd", "luminet", "nkd", "none", "ttm", "wttm"]
+    assert list(DISTILLERS) == [
+        "dist",
+        "dkd",
+        "fitnet",
+        "kd",
+        "label_smoothing",
+        "luminet",
+        "nkd",
+        "none",
+        "ttm",
+        "wttm",
+    ]
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -154,6 +166,16 @@ def test_nkd_of_a_student_that_knows_nothing() -> None:
     trust = teacher.softmax(1)[torch.arange(6), LABELS].mean().item()
     assert terms["target"].item() == pytest.approx(trust * math.log(5), rel=1e-12)
     assert terms["others"].item() == pytest.approx(9 * math.log(4), rel=1e-12)
+
+
+def test_label_smoothing_by_hand() -> None:
+    # p = (1/2, 1/4, 1/4), label 0, a tenth spread over all three: 0.9 ln 2 + 0.1 (ln 2 + 2 ln 4) / 3
+    method = LabelSmoothing(LabelSmoothing.Config())
+    side = outputs(torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log())
+    terms, weights = method.losses(side, side, batch(torch.tensor([0]))), method.weights(1)
+    total = sum(weights[term] * value.item() for term, value in terms.items())
+    assert total == pytest.approx(0.9 * math.log(2) + 0.1 * 5 / 3 * math.log(2), rel=1e-12)
+    assert method.needs.teacher == "none"
 
 
 @dataclass

@@ -87,6 +87,7 @@ WORDS: Mapping[str, Words] = {
             "temperature": (float, "T temp temperature"),
         }
     ),
+    "label_smoothing": _words({"smoothing": (float, "smoothing label_smoothing eps epsilon")}),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -154,6 +155,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fitnet": ("fitnet", {}),
     "dist": ("dist", {"kd_weight": 2.0, "inter_weight": 1.0, "intra_weight": 1.0}),
     "nkd": ("nkd", {}),
+    "label_smoothing": ("label_smoothing", {}),
     "ttm": ("ttm", {}),
     "wttm": ("wttm", {}),
 }
