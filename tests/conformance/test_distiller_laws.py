@@ -16,10 +16,16 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "dist": ({"temperature": 1.0},),
     "nkd": ({"temperature": 1.0},),
     "label_smoothing": ({"smoothing": 1.0},),
+    "skd": ({"temperature": 1.0},),
     "ttm": ({"exponent": 0.5},),
     "wttm": ({"exponent": 0.5},),
 }
-ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {"kd": ("kd",), "dkd": ("tckd", "nckd"), "luminet": ("kd",)}
+ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {
+    "kd": ("kd",),
+    "dkd": ("tckd", "nckd"),
+    "luminet": ("kd",),
+    "skd": ("kd",),
+}
 
 CASES = [
     pytest.param(name, values, id=f"{name}-{'-'.join(str(value) for value in values.values()) or 'defaults'}")

@@ -19,6 +19,7 @@ from kdharness.distillers.luminet import LumiNet, perception
 from kdharness.distillers.nkd import NKD
 from kdharness.distillers.none import NoDistillation
 from kdharness.distillers.registry import DISTILLERS
+from kdharness.distillers.skd import SKD, spread_as
 from kdharness.distillers.ttm import TTM
 from kdharness.distillers.wttm import WTTM
 
@@ -26,18 +27,7 @@ LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert list(DISTILLERS) == [
-        "dist",
-        "dkd",
-        "fitnet",
-        "kd",
-        "label_smoothing",
-        "luminet",
-        "nkd",
-        "none",
-        "ttm",
-        "wttm",
-    ]
+    assert " ".join(DISTILLERS) == "dist dkd fitnet kd label_smoothing luminet nkd none skd ttm wttm"
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -176,6 +166,23 @@ def test_label_smoothing_by_hand() -> None:
     total = sum(weights[term] * value.item() for term, value in terms.items())
     assert total == pytest.approx(0.9 * math.log(2) + 0.1 * 5 / 3 * math.log(2), rel=1e-12)
     assert method.needs.teacher == "none"
+
+
+def test_skd_sees_neither_shift_nor_scale_of_the_student() -> None:
+    student, teacher = logits(6, 5, 1), logits(6, 5, 2)
+    method = SKD(SKD.Config())
+    first = method.losses(outputs(student), outputs(teacher), batch(LABELS))
+    other = method.losses(outputs(5 * student - 3), outputs(teacher), batch(LABELS))
+    for term, value in first.items():
+        assert other[term].item() == pytest.approx(value.item(), rel=1e-12)
+    assert torch.allclose(spread_as(student, teacher).std(1), teacher.std(1))
+
+
+def test_skd_of_a_constant_row_is_a_uniform_student() -> None:
+    rows = torch.full((6, 5), 2.5, dtype=torch.float64, requires_grad=True)
+    terms = SKD(SKD.Config()).losses(outputs(rows), outputs(logits(6, 5, 2)), batch(LABELS))
+    assert terms["ce"].item() == pytest.approx(math.log(5), rel=1e-12)
+    assert torch.isfinite(torch.autograd.grad(terms["kd"], rows)[0]).all()
 
 
 @dataclass

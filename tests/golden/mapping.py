@@ -88,6 +88,13 @@ WORDS: Mapping[str, Words] = {
         }
     ),
     "label_smoothing": _words({"smoothing": (float, "smoothing label_smoothing eps epsilon")}),
+    "skd": _words(
+        {
+            "ce_weight": (float, "ce_weight"),
+            "kd_weight": (float, "alpha kd_weight"),
+            "temperature": (float, "T temperature"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -156,6 +163,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "dist": ("dist", {"kd_weight": 2.0, "inter_weight": 1.0, "intra_weight": 1.0}),
     "nkd": ("nkd", {}),
     "label_smoothing": ("label_smoothing", {}),
+    "skd": ("skd", {}),
     "ttm": ("ttm", {}),
     "wttm": ("wttm", {}),
 }
@@ -180,6 +188,9 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
     An `_ensemble` is the method itself on the mean of its teachers' raw logits, which the runner takes.
     """
     plain = method.removesuffix("_ensemble")
+    if plain == "skd" and "alpha" in hyper:  # one word for both weights; without its flag the script is plain KD
+        hyper = {"ce_weight": 1 - float(hyper["alpha"]), "kd_weight": hyper["alpha"], **hyper}
+        plain = "skd" if hyper.get("SKD", True) else "kd"
     if plain not in METHODS:
         raise NotInThisVersion(f"method {method!r} is not in this version")
     name, fixed = METHODS[plain]
