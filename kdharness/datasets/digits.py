@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdharness.core.errors import BadInput, EnvironmentRefused, SealedSplit
+from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.types import Normalization, Split
 from kdharness.datasets.registry import DATASETS
-from kdharness.datasets.splitting import held_out
+from kdharness.datasets.splitting import held_out, part_of
 
 TEST_FRACTION = 0.2
 REMEDY = 'pip install "kdharness[report]"'
@@ -46,18 +46,7 @@ class Digits:
 
     def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
         """See `Dataset.split`. Raises EnvironmentRefused without scikit-learn or where its digits have changed."""
-        if part == "val" and not validation:
-            raise BadInput("digits has no validation images where `validation` is 0")
-        if part == "test" and validation:
-            raise SealedSplit("the test images of digits are sealed where validation images are held out")
-        train, test = self._official
-        if part == "test":
-            return test
-        if not validation:
-            return train
-        mask = held_out(train.labels, validation, "validation")
-        chosen = mask if part == "val" else ~mask
-        return Split(train.images[chosen], train.labels[chosen], train.index[chosen])
+        return part_of(self.name, part, validation, lambda: self._official[0], lambda: self._official[1])
 
     @cached_property
     def _official(self) -> tuple[Split, Split]:
