@@ -38,7 +38,8 @@ def run_command(
 ) -> ExitCode:
     """Everything between the study file and its tables; says what is new, reused and no longer asked for.
 
-    Raises StudyError and BadInput before anything is written, EnvironmentRefused before anything is trained.
+    Raises StudyError and BadInput about the study before anything is written; EnvironmentRefused, and BadInput about
+    images, before anything is trained.
     """
     expansion = expand(load_study(file), data=data or home.data, confirmed=confirmed)
     places = choose_slots(slots)
@@ -48,6 +49,7 @@ def run_command(
     study = _save(store, expansion, console)
     if search is not None:
         search.advance()
+    _open_images(store, study, expansion)
     command, options = _own_command(), JobOptions.of_study(expansion.study.spec, data)
     executor: Executor = SubprocessExecutor(home, command, options)
     if in_process:
@@ -92,6 +94,12 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
     parts += [f"{change.dropped} no longer asked for (kept)"] if change.dropped else []
     _say(console, f"{expansion.summary}: {', '.join(parts)}")
     return study.name
+
+
+def _open_images(store: Store, study: str, expansion: Expansion) -> None:
+    """Missing or damaged images are told once, before the first job; a finished study does not need them."""
+    if any(row.state in ("waiting", "running") for row in store.queue(study)):
+        expansion.dataset.split("train")
 
 
 def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:
