@@ -11,6 +11,7 @@ from kdharness.testing.model import CIFAR, MODEL_CHECKS, SMALL, check_members, c
 LARGER = {
     **dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19"), "vgg8"),
     **dict.fromkeys(("resnet34_cifar", "resnet50_cifar"), "resnet18_cifar"),
+    **dict.fromkeys((f"resnet{depth}_imagenet" for depth in (34, 50, 101)), "resnet18_imagenet"),
 }
 """Networks of ten million weights and more -> the sibling of the same class that stands in for them, to save time:
 for themselves they keep only the laws on shapes and members."""
