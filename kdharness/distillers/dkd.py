@@ -90,7 +90,9 @@ def others(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.gather(1, position + (position >= labels[:, None]))
 
 
-def target_class_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def target_class_kl(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float | Tensor
+) -> Tensor:
     """T² times the batch mean of the divergence between the two-way distributions (p_y, 1 - p_y): -> ()."""
     student_log = _two_way_log(student_logits / temperature, labels)
     teacher_log = _two_way_log(teacher_logits / temperature, labels)

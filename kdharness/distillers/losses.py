@@ -22,7 +22,7 @@ def cross_entropy(student_logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(in_full(student_logits), labels)
 
 
-def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def softened_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """T² times the batch mean of KL(softmax(t/T) || softmax(s/T)): (B, K), (B, K) -> (). Zero where s = t + const.
 
     Hinton et al. 2015, section 2. A teacher probability of 0 counts 0.

@@ -10,6 +10,7 @@ from stand_in import batch, logits, outputs
 
 from kdharness.core.errors import IncompatiblePair, UnknownName
 from kdharness.core.types import BuildContext, Outputs
+from kdharness.distillers.ctkd import CTKD
 from kdharness.distillers.dist import DIST, correlation
 from kdharness.distillers.dkd import DKD, others
 from kdharness.distillers.fitnet import FitNet
@@ -27,7 +28,7 @@ LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert " ".join(DISTILLERS) == "dist dkd fitnet kd label_smoothing luminet nkd none skd ttm wttm"
+    assert " ".join(DISTILLERS) == "ctkd dist dkd fitnet kd label_smoothing luminet nkd none skd ttm wttm"
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -183,6 +184,20 @@ def test_skd_of_a_constant_row_is_a_uniform_student() -> None:
     terms = SKD(SKD.Config()).losses(outputs(rows), outputs(logits(6, 5, 2)), batch(LABELS))
     assert terms["ce"].item() == pytest.approx(math.log(5), rel=1e-12)
     assert torch.isfinite(torch.autograd.grad(terms["kd"], rows)[0]).all()
+
+
+@pytest.mark.parametrize("base", ["kd", "dkd"])
+def test_ctkd_s_gradient_is_reversed_and_scaled_by_the_curriculum(base: str) -> None:
+    student, teacher = outputs(logits(6, 5, 1)), outputs(logits(6, 5, 2))
+    gradients = []
+    for first, last in ((1.0, 1.0), (0.0, -1.0)):
+        method = CTKD(CTKD.Config(base=base, first_multiplier=first, last_multiplier=last, curriculum_epochs=2))
+        learned = method.build(Shapes({}), Shapes({}), CONTEXT).double().global_T
+        terms = method.losses(student, teacher, batch(LABELS))  # epoch 1 of 2: half of the cosine
+        gradients.append(torch.autograd.grad(sum(terms.values()), learned)[0].item())
+        assert method.temperature(torch.tensor(1)).item() == pytest.approx(1 + 20 / (1 + math.exp(-1)), rel=1e-12)
+    true, ours = gradients
+    assert true != 0 and ours == pytest.approx(-0.5 * true, rel=1e-9)
 
 
 @dataclass

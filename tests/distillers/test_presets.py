@@ -59,6 +59,9 @@ def test_the_defaults_of_a_method_are_its_preset_s_general_values() -> None:
         ("zheng2024ttm", "wttm", "imagenet", "resnet34 -> resnet18", {"exponent": 0.8, "wttm_weight": 1.6}),
         ("huang2022dist", "dist", "imagenet", "resnet34 -> resnet18", {"temperature": 1.0, "inter_weight": 2.0}),
         ("yang2023nkd", "nkd", "imagenet", "resnet34 -> resnet18", {"temperature": 1.0, "others_weight": 1.5}),
+        ("li2023ctkd", "ctkd", "imagenet", "resnet34 -> resnet18", {"curriculum_epochs": 5, "ce_weight": 1.0}),
+        ("li2023ctkd_dkd", "ctkd", "cifar100", "resnet56 -> resnet20", {"base": "dkd", "nckd_weight": 2.0}),
+        ("sun2024logit", "ctkd", "cifar100", "vgg13 -> vgg8", {"standardize": "zscore", "kd_weight": 9.0}),
         ("romero2015fitnets", "fitnet", "cifar100", "vgg13 -> vgg8", {"hint_weight": 100.0, "layer": "stage2"}),
     ],
 )
@@ -82,5 +85,5 @@ def test_a_preset_may_set_fields_of_the_recipe() -> None:
 def test_an_unknown_name_or_method() -> None:
     with pytest.raises(UnknownName, match="did you mean 'sun2024logit'"):
         load_preset("sun2024logits")
-    with pytest.raises(BadInput, match="no constants for 'luminet', only for dkd, kd"):
+    with pytest.raises(BadInput, match="no constants for 'luminet', only for ctkd, dkd, kd"):
         load_preset("sun2024logit").constants("luminet", "cifar100", "vgg13 -> vgg8")

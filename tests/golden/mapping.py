@@ -95,6 +95,23 @@ WORDS: Mapping[str, Words] = {
             "temperature": (float, "T temperature"),
         }
     ),
+    "ctkd": _words(
+        {
+            "base": (str, "distill"),
+            "ce_weight": (float, "gamma ce_weight cls"),
+            "kd_weight": (float, "alpha kd_weight div"),
+            "dkd_factor": (float, "beta"),
+            "tckd_weight": (float, "dkd_alpha"),
+            "nckd_weight": (float, "dkd_beta"),
+            "lowest": (float, "t_start"),
+            "span": (float, "t_end"),
+            "first_multiplier": (float, "decay_max"),
+            "last_multiplier": (float, "decay_min"),
+            "curriculum_epochs": (int, "decay_loops"),
+            "curriculum": (lambda flag: "cosine" if int(flag) else "linear", "cosine_decay"),
+            "standardize": (_standardize, "logit_stand"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -143,6 +160,7 @@ SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
 
 # Where the authors multiply several weights by one more: the name it has above, and what it multiplies.
 FACTORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "ctkd": ("dkd_factor", ("tckd_weight", "nckd_weight")),
     "dist": ("kd_weight", ("inter_weight", "intra_weight")),
 }
 
@@ -160,6 +178,8 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "dkd_ls": ("dkd", {"standardize": "zscore"}),
     "luminet": ("luminet", {}),
     "fitnet": ("fitnet", {}),
+    "ctkd": ("ctkd", {"dkd_factor": 1.0, "tckd_weight": 1.0, "nckd_weight": 2.0}),
+    "ctkd_ls": ("ctkd", {"dkd_factor": 1.0, "tckd_weight": 1.0, "nckd_weight": 2.0, "standardize": "zscore"}),
     "dist": ("dist", {"kd_weight": 2.0, "inter_weight": 1.0, "intra_weight": 1.0}),
     "nkd": ("nkd", {}),
     "label_smoothing": ("label_smoothing", {}),
@@ -176,6 +196,8 @@ TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
     "dkd_ls": {"ce_weight": 1.0, "tckd_weight": 9.0, "nckd_weight": 18.0, "temperature": 2.0, "warmup": 4},
     "luminet": {"ce_weight": 2.0, "kd_weight": 961.0, "temperature": 4.0, "warmup": 4},
     "fitnet": {"ce_weight": 1.0, "hint_weight": 100.0, "layer": "stage2"},
+    "ctkd": {"ce_weight": 0.1, "kd_weight": 0.9, "lowest": 1.0, "span": 20.0, "curriculum_epochs": 4},
+    "ctkd_ls": {"ce_weight": 0.1, "kd_weight": 9.0, "lowest": 1.0, "span": 20.0, "curriculum_epochs": 4},
     "dist": {"ce_weight": 1.0, "temperature": 4.0},
     "ttm": {"ce_weight": 1.0, "ttm_weight": 8.0, "exponent": 0.2},
     "wttm": {"ce_weight": 1.0, "wttm_weight": 2.0, "exponent": 0.2},
@@ -193,6 +215,8 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
         plain = "skd" if hyper.get("SKD", True) else "kd"
     if plain not in METHODS:
         raise NotInThisVersion(f"method {method!r} is not in this version")
+    if plain.startswith("ctkd") and not int(hyper.get("have_mlp", 1)):  # its temperature is not learned
+        plain = str(hyper.get("distill", "kd")) + plain.removeprefix("ctkd")
     name, fixed = METHODS[plain]
     constants = dict(TRAJECTORY.get(plain, {})) if trajectory else {}
     constants |= fixed
@@ -213,3 +237,7 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
 def component(term: str) -> str:
     """The `loss_<component>` of a manifest that a term belongs to: `ce`, or `kd` for all that distils."""
     return "ce" if re.fullmatch("ce", term) else "kd"
+
+
+OTHER_NAMES = {"kl": "kd", "div": "kd", "cls": "ce", "ttm": "kd", "wttm": "kd", "dist": "kd"}
+"""Components that some scripts name otherwise."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mapping import NotInThisVersion, component, distiller_for
+from mapping import OTHER_NAMES, NotInThisVersion, component, distiller_for
 from torch import Tensor, nn
 from vectors import Vector, fill, vectors
 
@@ -24,7 +24,7 @@ STEPS, EPOCH, SIZE = 50, 5, (8, 3, 32, 32)
 RECIPE = Recipe(epochs=10, batch_size=8, lr=0.02, milestones=(6, 8), weight_decay=5e-4, precision="fp64")
 COMPARED = re.compile(
     r"loss_\w+|lr|state_\w+|eval_logits|logits_(student|teacher)_first|grad_\w+|optimizer_tensors_numel"
-    r"|param/.+|adapter_keys|adapter_state_50"
+    r"|param/.+|adapter_keys|adapter_state_50|temperature|lambda|global_T_end"
 )
 CASES = vectors("trajectory")
 ANSWERS: dict[tuple[Any, ...], Outputs] = {}
@@ -63,6 +63,10 @@ class Trajectory:
                 run.begin(len(run.phases), k // EPOCH + 1)
             if k == 0:
                 got |= self.first_logits(run, inputs)
+            if "temperature" in self.want:
+                epoch = torch.tensor(run.epoch)
+                got.setdefault("temperature", []).append(run.distiller.temperature(epoch).item())
+                got.setdefault("lambda", []).append(run.distiller.multiplier(epoch).item())
             stepped = run.step(inputs, self.answer(run, inputs, k), k % EPOCH, k)
             got["loss_total"].append(stepped.loss.item())
             got["lr"].append(run.lr)
@@ -82,6 +86,10 @@ class Trajectory:
         if "adapter_keys" in self.want:
             got["adapter_keys"] = list(run.adapters.state_dict())
             got["adapter_state_50"] = table(run.adapters)
+        if "global_T_end" in self.want:
+            got["global_T_end"] = run.adapters.state_dict()["global_T"].numpy()
+        for other, ours in OTHER_NAMES.items():
+            got.setdefault(f"loss_{other}", got.get(f"loss_{ours}"))
         run.eval_mode()
         got["eval_logits"] = run.predict(images(999)).numpy()
         run.train_mode()
@@ -149,7 +157,7 @@ def difference(name: str, got: Any, want: np.ndarray) -> float:
     if name.startswith(("state_", "adapter_state_")):
         scale = np.abs(want).max(axis=1)
         return float((np.abs(got - want).max(axis=1) / np.where(scale > 0, scale, 1)).max())
-    if name.startswith(("loss_", "lr")):
+    if name.startswith(("loss_", "lr", "lambda", "temperature")):
         return float((np.abs(got - want) / np.where(want == 0, 1, np.abs(want))).max())
     return float(np.abs(got - want).max() / np.abs(want).max())
 
@@ -207,5 +215,7 @@ def through_a_file(trajectory: Trajectory, run: TrainingRun, folder: Path) -> Tr
 
 
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    series = {name for name in second if name == "lr" or name.startswith("loss_")}
+    series = {
+        name for name in first if isinstance(first[name], list) and name.startswith(("lr", "loss_", "temp", "lam"))
+    }
     return first | second | {name: first[name] + second[name] for name in series}
