@@ -9,7 +9,7 @@ from kdharness.study.check_rows import check_row, check_values, known_recipe, ra
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
 from kdharness.study.load import Study, load_study
-from kdharness.study.resolve import Pair, dataset_of, known_pair, label_of
+from kdharness.study.resolve import Pair, dataset_of, known_model, known_pair, label_of
 from kdharness.study.rows import PairText, Row, has_holes, long_form, pair_texts, rows, split_pair, study_recipe
 from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
 
@@ -52,10 +52,10 @@ def find_problems(study: Study, *, data: Path) -> list[Problem]:
 
 def study_pairs(spec: StudySpec) -> list[Pair]:
     """The pairs of a checked study, each once."""
-    from kdharness.models.registry import MODELS
+    from kdharness.models.naming import model_name
 
     pairs = (
-        Pair(MODELS.canonical(item.teacher), MODELS.canonical(item.student))
+        Pair(model_name(item.teacher, spec.dataset), model_name(item.student, spec.dataset))
         for item in pair_texts(spec)
         if isinstance(item, PairText)
     )
@@ -88,26 +88,26 @@ def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
         if "+" in item.student:
             found.say(item.place, f"a pair has one student, not `{item.student}`")
             sound = False
-        for name in (item.teacher, item.student) if sound else ():
-            if name not in MODELS:
+        if not sound:
+            continue
+        teacher, student = (known_model(name, spec.dataset) for name in (item.teacher, item.student))
+        for name, listed in ((item.teacher, teacher), (item.student, student)):
+            if listed is None:
                 found.unknown(item.place, "model", name, MODELS)
-                sound = False
-        if sound:
-            pairs.setdefault(Pair(MODELS.canonical(item.teacher), MODELS.canonical(item.student)), item.place)
+        if teacher is not None and student is not None:
+            pairs.setdefault(Pair(teacher, student), item.place)
     return pairs
 
 
 def _teachers(spec: StudySpec, pairs: dict[Pair, Place], found: Findings) -> None:
-    from kdharness.models.registry import MODELS
-
     ways = {("teachers",): spec.teachers} if isinstance(spec.teachers, str) else {}
     if isinstance(spec.teachers, dict):
         known = {pair.teacher for pair in pairs}
         for name, way in spec.teachers.items():
             ways[("teachers", name)] = way  # type: ignore[index]
-            if name != "default" and (name not in MODELS or MODELS.canonical(name) not in known):
+            if name != "default" and known_model(name, spec.dataset) not in known:
                 found.unknown(("teachers", name), "teacher", name, {"default", *known}, key=True)
-        lacking = known - {MODELS.canonical(name) for name in spec.teachers if name in MODELS}
+        lacking = known - {known_model(name, spec.dataset) for name in spec.teachers}
         if "default" not in spec.teachers and lacking:
             found.say(("teachers",), f"says nothing of {', '.join(sorted(lacking))}: add `default: train`")
     for place, way in ways.items():
@@ -176,7 +176,7 @@ def _search(spec: StudySpec, pairs: dict[Pair, Place], ranged: bool, found: Find
     labels = {pair.label for pair in pairs}
     for index, text in enumerate(search.pairs):
         sides = split_pair(text)
-        if sides is None or known_pair(text) not in pairs:
+        if sides is None or known_pair(text, spec.dataset) not in pairs:
             found.unknown(("search", "pairs", index), "pair", text, labels)
     if search.maximize.startswith("test"):
         found.say(

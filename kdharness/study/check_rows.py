@@ -99,7 +99,7 @@ def _check_row_values(spec: StudySpec, row: Row, pairs: list[Pair], found: Findi
     named: dict[Pair, str] = {}
     for text, values in row.entry.at.items():
         place = (*row.place, "at", text)
-        pair = known_pair(text)
+        pair = known_pair(text, spec.dataset)
         if pair is None or pair not in pairs:
             if split_pair(text) is None or pairs:
                 found.unknown(place, "pair", text, [pair.label for pair in pairs], key=True)

@@ -229,7 +229,9 @@ def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> 
         else:
             plain += sum(points) * seeds
     if search is not None and searched:
-        searched += len({pair.teacher for text in search.pairs if (pair := known_pair(text)) is not None})
+        searched += len(
+            {pair.teacher for text in search.pairs if (pair := known_pair(text, study.spec.dataset)) is not None}
+        )
     return plain, searched
 
 

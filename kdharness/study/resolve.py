@@ -139,22 +139,26 @@ def written(spec: StudySpec, row: Row, pair: Pair, line: Callable[[Place], int])
     put(RECIPE, own.values, (*row.place, "recipe"), "entry")
     put("", row.entry.values, row.place, "entry")
     for text, values in row.entry.at.items():
-        if known_pair(text) == pair:
+        if known_pair(text, spec.dataset) == pair:
             put("", values, (*row.place, "at", text), f"at {pair.label}")
     return found
 
 
-def known_pair(text: str) -> Pair | None:
-    """The pair that a text names, None where it is none or a model is unknown."""
-    from kdharness.models.registry import MODELS
+def known_model(name: str, dataset: str) -> str | None:
+    """The listed name of a model on the dataset, None where it is unknown."""
+    from kdharness.models.naming import model_name
 
-    sides = split_pair(text)
-    if sides is None:
-        return None
     try:
-        return Pair(*(MODELS.canonical(side) for side in sides))
+        return model_name(name, dataset)
     except UnknownName:
         return None
+
+
+def known_pair(text: str, dataset: str) -> Pair | None:
+    """The pair that a text names on the dataset, None where it is none or a model is unknown."""
+    names = [known_model(side, dataset) for side in split_pair(text) or ()]
+    teacher, student = names if names else (None, None)
+    return Pair(teacher, student) if teacher is not None and student is not None else None
 
 
 def recipe_of(spec: StudySpec, row: Row | None, dataset: "Dataset") -> tuple[str, str | None]:

@@ -103,7 +103,7 @@ class RowSearch:
         assert part is not None  # a range without a search is no study
         self._study, self._dataset, self._store, self._part = expansion.study, expansion.dataset, store, part
         self._searched = searched
-        pairs = [known_pair(text) for text in part.pairs]
+        pairs = [known_pair(text, self._study.spec.dataset) for text in part.pairs]
         self._templates = [one for one in searched.templates if one.pair in pairs]
         self._ranges = self._templates[0].ranges
         self._teachers = {

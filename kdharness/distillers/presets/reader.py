@@ -76,7 +76,8 @@ class Preset(Frozen):
         yield f"preset {self.name}", method
         on_dataset = method.datasets.get(dataset.lower(), _OnDataset())
         yield f"preset {self.name} on {dataset}", on_dataset
-        yield f"preset {self.name} for {pair}", on_dataset.pairs.get(_pair_key(pair), _Scope())
+        pairs = {_resolved(key, dataset): scope for key, scope in on_dataset.pairs.items()}
+        yield f"preset {self.name} for {pair}", pairs.get(_resolved(_pair_key(pair), dataset), _Scope())
 
 
 @cache
@@ -93,3 +94,16 @@ def load_preset(name: str) -> Preset:
 def _pair_key(pair: str) -> str:
     """One spelling of `teacher -> student`: WRN_40_2 -> wrn-16-2 is wrn402->wrn162."""
     return "".join(pair.lower().split()).replace("_", "").replace("-", "").replace(">", "->")
+
+
+def _resolved(key: str, dataset: str) -> str:
+    """The key with literature names resolved on the dataset: resnet50->... is resnet50cifar->... on cifar100."""
+    from kdharness.models.naming import model_name
+
+    sides = []
+    for side in key.split("->"):
+        try:
+            sides.append(_pair_key(model_name(side, dataset)))
+        except UnknownName:  # a network that this version lacks, or a spelling such as wrn402
+            sides.append(side)
+    return "->".join(sides)
