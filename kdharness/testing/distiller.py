@@ -220,7 +220,7 @@ def check_zero_at_equal(distiller: type[Distiller], config: Config = None, terms
         expect(float(values[term].detach().abs()) < 1e-12, f"{term} is {values[term]} at the teacher's own outputs")
         expect(float(gradient.abs().max()) < 1e-10, f"{term} is not minimal at the teacher's own outputs")
         far = bench.losses(with_logits(student, teacher.logits.flip(1)), teacher)[term]
-        expect(float(far) > 1e-6, f"{term} does not grow away from the teacher's outputs")
+        expect(float(far.detach()) > 1e-6, f"{term} does not grow away from the teacher's outputs")
 
 
 DISTILLER_CHECKS: tuple[Callable[[type[Distiller], Config], None], ...] = (

@@ -13,6 +13,7 @@ from kdharness.core.types import BuildContext, Outputs
 from kdharness.distillers.ctkd import CTKD
 from kdharness.distillers.dist import DIST, correlation
 from kdharness.distillers.dkd import DKD, others
+from kdharness.distillers.dml import DML
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
 from kdharness.distillers.label_smoothing import LabelSmoothing
@@ -28,7 +29,7 @@ LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
 def test_every_method_of_this_version_is_registered() -> None:
-    assert " ".join(DISTILLERS) == "ctkd dist dkd fitnet kd label_smoothing luminet nkd none skd ttm wttm"
+    assert " ".join(DISTILLERS) == "ctkd dist dkd dml fitnet kd label_smoothing luminet nkd none skd ttm wttm"
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -198,6 +199,20 @@ def test_ctkd_s_gradient_is_reversed_and_scaled_by_the_curriculum(base: str) -> 
         assert method.temperature(torch.tensor(1)).item() == pytest.approx(1 + 20 / (1 + math.exp(-1)), rel=1e-12)
     true, ours = gradients
     assert true != 0 and ours == pytest.approx(-0.5 * true, rel=1e-9)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-12])
+def test_each_of_two_mutual_learners_follows_labels_and_the_other(epsilon: float) -> None:
+    # the gradient of CE + KL(peer || own) by hand: (2 own - labels - peer) / B, with the roles exchanged too
+    small, large = logits(6, 5, 1).requires_grad_(), logits(6, 5, 2).requires_grad_()
+    method = DML(DML.Config(epsilon=epsilon))
+    assert method.needs.peer and method.needs.teacher == "architecture"
+    for own, peer in ((small, large), (large, small)):
+        terms = method.losses(outputs(own), outputs(peer.detach()), batch(LABELS))
+        gradient = torch.autograd.grad(sum(terms.values()), own)[0]
+        labels = torch.nn.functional.one_hot(LABELS, 5)
+        by_hand = (2 * own.softmax(1) - labels - peer.softmax(1)) / 6
+        assert torch.allclose(gradient, by_hand, atol=1e-7)
 
 
 @dataclass

@@ -112,6 +112,13 @@ WORDS: Mapping[str, Words] = {
             "standardize": (_standardize, "logit_stand"),
         }
     ),
+    "dml": _words(
+        {
+            "ce_weight": (float, "ce_weight"),
+            "kl_weight": (float, "lambda_kd kd_weight"),
+            "epsilon": (float, "eps"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -180,6 +187,8 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fitnet": ("fitnet", {}),
     "ctkd": ("ctkd", {"dkd_factor": 1.0, "tckd_weight": 1.0, "nckd_weight": 2.0}),
     "ctkd_ls": ("ctkd", {"dkd_factor": 1.0, "tckd_weight": 1.0, "nckd_weight": 2.0, "standardize": "zscore"}),
+    "dml": ("dml", {}),
+    "dml_official_eps": ("dml", {"epsilon": 1e-8}),
     "dist": ("dist", {"kd_weight": 2.0, "inter_weight": 1.0, "intra_weight": 1.0}),
     "nkd": ("nkd", {}),
     "label_smoothing": ("label_smoothing", {}),

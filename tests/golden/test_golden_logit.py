@@ -55,11 +55,13 @@ def test_equals_the_authors_code(vector: Vector) -> None:
 
     student = logits("logits_student").requires_grad_()
     teachers = [logits(key) for key in sorted(arrays) if key.startswith("logits_teacher")]
-    teacher = torch.stack(teachers).mean(0)
+    # an ensemble is the mean of its logits; several peers each give a divergence, and those are summed
+    peers = [Outputs(each, each) for each in (teachers if distiller.needs.peer else [torch.stack(teachers).mean(0)])]
     epoch = int(vector.hyper.get("epoch", LATE_EPOCH))
     batch = batch_of(torch.from_numpy(arrays["target"]), epoch)
 
-    terms = distiller.losses(Outputs(student, student), Outputs(teacher, teacher), batch)
+    each = [distiller.losses(Outputs(student, student), peer, batch) for peer in peers]
+    terms = {term: sum((one[term] for one in each[1:] if term != "ce"), value) for term, value in each[0].items()}
     weights = distiller.weights(epoch)
     weighted = {term: weights[term] * terms[term] for term in terms}
     total = sum(weighted.values(), torch.zeros((), dtype=student.dtype))
