@@ -1,11 +1,11 @@
 """The CIFAR residual networks of 3x3 basic blocks: depth 6n+2, and their four times wider x4 forms.
 
 He et al., CVPR 2016, with the projection shortcut (option B) and the widths of RepDistiller and mdistiller, whose
-released checkpoints have these keys. The pool over the last stage is adaptive, so that any image size works.
+released checkpoints have these keys. Stage k of 3 is `layerk`: it ends after k/3 of the blocks, at 1, 1/2 and 1/4 of
+the image size. The pool over the last stage is adaptive, so that any image size works.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdharness.core.types import Model, ModelEntry, Outputs
+from kdharness.core.types import ModelEntry
+from kdharness.models.chain import Chain, before_last_relu, init_fan_out, layer_shapes, pool
 from kdharness.models.registry import MODELS
-from kdharness.models.statistics import kept_statistics
-
-STAGES = ("stage1", "stage2", "stage3")
 
 
 class BasicBlock(nn.Module):
@@ -42,7 +40,7 @@ class BasicBlock(nn.Module):
         return torch.add(branch, shortcut)
 
 
-class ResNet(Model):
+class ResNet(Chain):
     """Stem and three stages of `blocks` basic blocks each; layers `stem`, `stage1..3` with `.preact`, `pooled`."""
 
     def __init__(
@@ -56,15 +54,16 @@ class ResNet(Model):
         self.layer2 = _stage(widths[1], widths[2], blocks, stride=2)
         self.layer3 = _stage(widths[2], widths[3], blocks, stride=2)
         self.fc = nn.Linear(widths[3], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-        shapes: dict[str, tuple[int, ...]] = {"stem": (widths[0], height, width)}
-        for stage, stage_width, halvings in zip(STAGES, widths[1:], (0, 1, 2), strict=True):
-            size = (stage_width, -(-height >> halvings), -(-width >> halvings))
-            shapes[f"{stage}.preact"] = shapes[stage] = size
+        init_fan_out(self)
+        shapes = layer_shapes((height, width), self.steps, widths, (1, 1, 2, 2))
         self.shapes = {**shapes, "pooled": (widths[3],), "logits": (num_classes,)}
+
+    @property
+    def steps(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: F.relu(self.bn1(self.conv1(images)))}
+        for stage, blocks in self._stages.items():
+            steps |= {f"{stage}.preact": partial(before_last_relu, blocks), stage: F.relu}
+        return {**steps, "pooled": pool}
 
     @property
     def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
@@ -83,36 +82,6 @@ class ResNet(Model):
     @property
     def _stages(self) -> dict[str, nn.Sequential]:
         return {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
-
-    def forward(self, images: Tensor) -> Outputs:
-        stem = F.relu(self.bn1(self.conv1(images)))
-        return self._continue(stem, STAGES, {"stem": stem})
-
-    def forward_from(self, stage: str, features: Tensor, *, update_statistics: bool = False) -> Outputs:
-        """See NetworkView.forward_from; also takes `stageN.preact` (its ReLU follows) and `pooled`."""
-        if stage == "pooled":
-            return Outputs(self.fc(features), features)
-        name, _, preact = stage.partition(".")
-        if stage not in self.shapes or name == "logits":
-            raise KeyError(f"no layer {stage!r} to continue from; there are {', '.join(self.shapes)}")
-        later = STAGES if name == "stem" else STAGES[STAGES.index(name) + 1 :]
-        if preact:
-            features = F.relu(features)
-        tail = [self._stages[following] for following in later]
-        with nullcontext() if update_statistics else kept_statistics(tail):
-            return self._continue(features, later, {name: features} if preact else {})
-
-    def _continue(self, features: Tensor, stages: Sequence[str], collected: Mapping[str, Tensor]) -> Outputs:
-        """The outputs from the tensor after the layer in front of `stages`; `collected` are the layers before."""
-        outputs = dict(collected)
-        for stage in stages:
-            blocks = self._stages[stage]
-            for block in blocks[:-1]:
-                features = F.relu(block(features))
-            outputs[f"{stage}.preact"] = preact = blocks[-1](features)
-            outputs[stage] = features = F.relu(preact)
-        pooled = F.adaptive_avg_pool2d(features, 1).flatten(1)
-        return Outputs(self.fc(pooled), pooled, outputs)
 
 
 def _stage(channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
