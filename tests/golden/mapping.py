@@ -129,7 +129,9 @@ WORDS: Mapping[str, Words] = {
 }
 
 # The argparse scripts' `gamma` is the weight of the cross-entropy, where the short vocabulary of a logit vector means
-# the method's own constant. An entry speaks like a script if it has one of the script's own words, or is a trajectory.
+# the method's own constant. An entry speaks like a script if it has one of the script's own words, or is a trajectory
+# without a word that only the short vocabulary has.
+SHORT = frozenset({"ce_weight", "ori_loss_weight", "kd_loss_weight", "tau"})
 SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
     "ttm": (
         frozenset({"ttm_l"}),
@@ -226,12 +228,16 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
         raise NotInThisVersion(f"method {method!r} is not in this version")
     if plain.startswith("ctkd") and not int(hyper.get("have_mlp", 1)):  # its temperature is not learned
         plain = str(hyper.get("distill", "kd")) + plain.removeprefix("ctkd")
+    if plain.startswith("ctkd") and hyper.get("distill") == "dkd" and float(hyper.get("alpha", 0)):
+        raise NotInThisVersion("CTKD with both KD's and DKD's terms is a sum of methods, not in this version")
     name, fixed = METHODS[plain]
     constants = dict(TRAJECTORY.get(plain, {})) if trajectory else {}
     constants |= fixed
     words = WORDS[name]
-    if name in SCRIPTS and (trajectory or SCRIPTS[name][0] & hyper.keys()):
-        words = SCRIPTS[name][1]
+    if name in SCRIPTS:
+        own, script = SCRIPTS[name]
+        if own & hyper.keys() or (trajectory and not SHORT & hyper.keys()):
+            words = script
     for word, value in hyper.items():
         if word in words:
             field, convert = words[word]
