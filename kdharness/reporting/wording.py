@@ -121,7 +121,8 @@ def _protocol(runs: Sequence[Run]) -> str:
             {_text(run.recipe[field]) for run in runs if field in run.recipe}, key=lambda text: (len(text), text)
         )
         if values:
-            parts.append(form.format(" / ".join(values)))
+            said = form.format(" / ".join(values))
+            parts.append("1 epoch" if said == "1 epochs" else said)
     held_out = "all of train" if all(run.purpose == "final" for run in runs) else "train minus validation"
     return f"Protocol: {', '.join([*parts, held_out])}.".replace(" sgd,", " SGD,")
 

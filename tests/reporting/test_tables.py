@@ -322,3 +322,9 @@ def test_random_runs_are_never_pooled_across_settings(runs: list[dict[str, Any]]
         check_table(table, data)
         finite = {r["run_id"] for r in runs if r["test_top1_last"] is not None and math.isfinite(r["test_top1_last"])}
         assert kept == finite & {r["run_id"] for r in runs if r["purpose"] == "final"}
+
+
+def test_one_epoch_is_singular() -> None:
+    short = quickstart()
+    short["recipe"] = [{**recipe, "epochs": 1} for recipe in short["recipe"]]
+    assert "Protocol: 1 epoch, " in " ".join(build_table(short, TableSpec()).caption)
