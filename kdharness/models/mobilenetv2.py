@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         branch = self.conv(features)
-        return features + branch if self.adds else branch  # type: ignore[no-any-return]
+        return features + branch if self.adds else branch
 
 
 class MobileNetV2(Chain):

@@ -38,7 +38,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         branch = self.residual(features)
-        return features + branch if self.adds else branch  # type: ignore[no-any-return]
+        return features + branch if self.adds else branch
 
 
 class TinyImageNetMobileNetV2(Chain):

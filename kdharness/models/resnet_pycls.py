@@ -43,7 +43,7 @@ class Branch(nn.Module):
         self.b_bn = nn.BatchNorm2d(width)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.b_bn(self.b(F.relu(self.a_bn(self.a(features)))))  # type: ignore[no-any-return]
+        return self.b_bn(self.b(F.relu(self.a_bn(self.a(features)))))
 
 
 class Block(nn.Module):

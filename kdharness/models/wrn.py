@@ -41,9 +41,9 @@ class PreactBlock(nn.Module):
         active = F.relu(normed)
         branch = self.conv2(F.relu(self.bn2(self.conv1(active))))
         if self.convShortcut is not None:
-            return branch + self.convShortcut(active)  # type: ignore[no-any-return]
+            return branch + self.convShortcut(active)
         assert features is not None
-        return branch + features  # type: ignore[no-any-return]
+        return branch + features
 
 
 class Group(nn.Module):
@@ -55,7 +55,7 @@ class Group(nn.Module):
         self.layer = nn.Sequential(first, *(PreactBlock(out_channels, out_channels, 1) for _ in range(blocks - 1)))
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.layer(features)  # type: ignore[no-any-return]
+        return self.layer(features)
 
     def first(self) -> PreactBlock:
         """The block whose first norm makes the `.preact` of the stage before."""
@@ -65,7 +65,7 @@ class Group(nn.Module):
 
     def after_norm(self, normed: Tensor) -> Tensor:
         """The stage from its first norm's output on."""
-        return self.layer[1:](self.first().after_norm(normed))  # type: ignore[no-any-return]
+        return self.layer[1:](self.first().after_norm(normed))
 
 
 class WideResNet(Chain):
