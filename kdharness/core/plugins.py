@@ -51,7 +51,7 @@ def import_plugins() -> None:
     for name in _modules:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except Exception as error:  # the user's module may raise anything; it is named and nothing is started
             raise BadInput(
                 f"plug-in {name!r} cannot be imported: {type(error).__name__}: {error}",
                 remedy="mend the module, or take it out of --plugin or of [tool.kdharness] in pyproject.toml",

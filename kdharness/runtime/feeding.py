@@ -40,7 +40,8 @@ def drain(store: Store, tracker: Tracker, stop: Callable[[], bool] = lambda: Fal
                 else:
                     failures = 0
                     done.append(row.id)
-                    touched.add(row.study)
+                    if row.what != "epoch":  # a table changes with a run's state, not with its epochs
+                        touched.add(row.study)
         finally:
             store.outbox_done(done)
             told += len(done)

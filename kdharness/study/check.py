@@ -100,11 +100,13 @@ def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
 
 
 def _teachers(spec: StudySpec, pairs: dict[Pair, Place], found: Findings) -> None:
-    ways = {("teachers",): spec.teachers} if isinstance(spec.teachers, str) else {}
-    if isinstance(spec.teachers, dict):
+    ways: dict[Place, str] = {}
+    if isinstance(spec.teachers, str):
+        ways[("teachers",)] = spec.teachers
+    else:
         known = {pair.teacher for pair in pairs}
         for name, way in spec.teachers.items():
-            ways[("teachers", name)] = way  # type: ignore[index]
+            ways[("teachers", name)] = way
             if name != "default" and known_model(name, spec.dataset) not in known:
                 found.unknown(("teachers", name), "teacher", name, {"default", *known}, key=True)
         lacking = known - {known_model(name, spec.dataset) for name in spec.teachers}

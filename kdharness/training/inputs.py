@@ -42,7 +42,7 @@ def set_products(precision: Precision, device: torch.device) -> None:
     if device.type == "cuda":
         products = "tf32" if precision == "tf32" else "ieee"
         torch.backends.cuda.matmul.fp32_precision = products
-        torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+        torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]  # torch does not declare it
 
 
 def forward(model: Model, images: Tensor, precision: Precision) -> Outputs:

@@ -5,7 +5,7 @@ Sharing never changes a number: whatever is shared is a function of its key alon
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import Tensor
 
@@ -68,4 +68,4 @@ class Round:
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._made:
             self._made[key] = make()
-        return self._made[key]  # type: ignore[return-value]
+        return cast(T, self._made[key])

@@ -55,7 +55,7 @@ def test_the_wheel_brings_its_migrations_and_data(wheel: Path, tmp_path: Path) -
         [python, "-c", "import kdharness; print(kdharness.__file__)"], capture_output=True, text=True, cwd=tmp_path
     )
     assert Path(where.stdout.strip()).is_relative_to(tmp_path)
-    assert "quickstart" not in subprocess.run([*command, "--help"], check=True, capture_output=True, text=True).stdout
+    assert "check" in subprocess.run([*command, "--help"], check=True, capture_output=True, text=True).stdout
     console_script = subprocess.run([tmp_path / "env" / "bin" / "kdharness", "--version"], capture_output=True)
     assert console_script.returncode == 0
     home = tmp_path / "home"
