@@ -16,6 +16,9 @@ Select = Literal["last", "best", "best-val"]
 ENGINE_REVISION = 1
 """Bumped by any change of the training loop, the streams, the augmentations or the optimizer that moves a number."""
 
+MISSING = "missing"
+"""Stands for the hash of images or imported weights that are not here: such a setting can be counted, not trained."""
+
 
 class Recipe(Frozen):
     """How a student is trained, fully resolved. Learning rates are absolute; epochs count from 1."""
@@ -78,6 +81,11 @@ class Setting(Frozen):
     def key(self) -> str:
         return key_of(self)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether everything that it names is here, so that its key is one that a run can have."""
+        return MISSING not in (self.fingerprint, *(teacher.weights_sha256 for teacher in self.teachers))
+
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Flat names for people and trackers: `kd.temperature`, `recipe.lr`, `teacher.1`, `dataset`, ..."""
         form = canonical(self)
@@ -129,8 +137,8 @@ class WantedRun:
     student: str
     teacher: str | None
     """As shown; a pair's teacher is named also where the distiller does not need it."""
-    teacher_run: RunKey | None = None
-    """The run whose student is this pair's teacher, for the head of a table; None for imported teachers."""
+    teacher_id: str | None = None
+    """The run whose student is this pair's teacher, or the import that is, for the head of a table."""
     row: int = 0
     """The entry's place in the study file."""
     group: str | None = None

@@ -89,7 +89,7 @@ def _label(want: WantedRun, provenance: str) -> Label:
         want.purpose,
         want.student,
         want.teacher,
-        want.teacher_run.run_id if want.teacher_run is not None else None,
+        want.teacher_id,
         want.row,
         want.group,
         dumps(dict(want.axes)),

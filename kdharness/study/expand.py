@@ -117,7 +117,7 @@ def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansi
     if any(_needs_weights(study, row[0]) for row in templates):
         wanted = [teacher_run(setting) for setting in teachers.values()] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
-        wanted = [replace(run, teacher_run=None) for run in finals]
+        wanted = [replace(run, teacher_id=None) for run in finals]
     return Expansion(study, dataset, tuple(pairs), wanted, tuple(searched), count, search_count, warnings)
 
 
@@ -169,7 +169,7 @@ def wanted_run(
         pair=one.pair.label,
         student=one.pair.student,
         teacher=one.pair.teacher,
-        teacher_run=teacher.run(0),
+        teacher_id=teacher.run(0).run_id,
         row=one.row.number,
         group=one.row.group,
         axes={name: _axis_value(resolved, name) for name in one.axes if name in chosen},

@@ -50,7 +50,7 @@ def wanted(temperatures=(4.0,), seeds=(0, 1), *, teacher=True, validation=0.0, l
                 pair="resnet20 -> resnet8",
                 student="resnet8",
                 teacher="resnet20",
-                teacher_run=taught_by.run(0) if teacher else None,
+                teacher_id=taught_by.run(0).run_id if teacher else None,
                 row=row,
                 axes={"temperature": temperature},
                 provenance=provenance,

@@ -30,7 +30,7 @@ def wanted(seeds=1, labels=("none", "kd"), **changes):
     for row, label in enumerate(labels, 1):
         learning = setting(label, teacher=None if label == "none" else teacher, **changes)
         runs += [
-            WantedRun(learning, seed, "final", label, PAIR, "resnet8", "resnet14", teacher_run=teacher, row=row)
+            WantedRun(learning, seed, "final", label, PAIR, "resnet8", "resnet14", teacher_id=teacher.run_id, row=row)
             for seed in range(seeds)
         ]
     return runs

@@ -23,7 +23,7 @@ def test_teachers_come_first_and_students_name_their_run() -> None:
     teacher, *students = wanted
     assert (teacher.purpose, teacher.seed, teacher.setting.distiller, teacher.needs) == ("teacher", 0, "none", ())
     assert len(students) == 3 * 2
-    assert all(run.teacher_run == teacher.key and run.purpose == "final" for run in students)
+    assert all(run.teacher_id == teacher.run_id and run.purpose == "final" for run in students)
     assert [run.needs for run in students if run.setting.distiller == "kd"] == [(teacher.key,)] * 4
     assert [run.setting.teachers for run in students if run.setting.distiller == "none"] == [(), ()]
     assert {run.against for run in students} == {None, "kd"}
@@ -44,7 +44,7 @@ def test_a_teacher_is_trained_once_and_only_where_somebody_learns_from_it() -> N
     assert [run.student for run in expanded(change("pairs:", pairs)).wanted if run.purpose == "teacher"] == ["resnet20"]
     alone = "study: alone\ndataset: digits\nteachers: train\npairs: [resnet20 -> resnet8]\ndistillers: [none]\n"
     wanted = expanded(alone).wanted
-    assert [(run.purpose, run.teacher_run) for run in wanted] == [("final", None)] * 3
+    assert [(run.purpose, run.teacher_id) for run in wanted] == [("final", None)] * 3
 
 
 def test_recipe_changes_and_axes_of_the_study_never_touch_teachers() -> None:
