@@ -61,7 +61,7 @@ def show(
     place = Home.at(home)
     run = None
     if what.endswith((".yaml", ".yml")):
-        rows = describe_file(Path(what), data or place.data)
+        rows = describe_file(Path(what), place, data)
     else:
         store = Store(place)
         if any(study.name == what for study in store.studies()):

@@ -50,20 +50,22 @@ def check(
     yes_runs: ConfirmOption = None,
 ) -> None:
     """Say every mistake of study files as file:line:column, or what they ask for."""
-    from kdharness.study.expand import expand
+    from kdharness.study.expand import expand_at
     from kdharness.study.load import load_study
 
     failed = False
     for path in files:
         try:
             study = load_study(path)
-            expansion = expand(study, data=data or Home.at(home).data, confirmed=yes_runs)
+            expansion = expand_at(study, Home.at(home), data, yes_runs)
         except BadInput as error:
             failed = True
             typer.echo(str(error), err=True)
             continue
         for warning in expansion.warnings:
             typer.echo(f"{path}: warning: {warning}", err=True)
+        for what in expansion.missing:
+            typer.echo(f"{path}: missing: {what}", err=True)
         typer.echo(f"{path}: {expansion.summary}")
     if failed:
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -82,13 +84,13 @@ def plan(
 
     from kdharness.results.store import Store
     from kdharness.runtime.slots import choose_slots
-    from kdharness.study.expand import expand
+    from kdharness.study.expand import expand_at
     from kdharness.study.load import load_study
     from kdharness.study.plan import make_plan, render_plan
 
     place = Home.at(home)
     study = load_study(file)
-    expansion = expand(study, data=data or place.data, confirmed=yes_runs)
+    expansion = expand_at(study, place, data, yes_runs)
     store = Store(place) if place.results.exists() else None
     made = make_plan(expansion, store, slots=len(choose_slots(slots)))
     if as_json:

@@ -15,8 +15,10 @@ class TeacherHead:
 
     name: str
     accuracy: float | None
-    """Mean test_top1_last of the teacher's runs in percent, None until one is finished."""
+    """Mean test_top1_last of the teacher's runs in percent, None until one is finished; an import's as measured."""
     runs: tuple[str, ...]
+    imported: bool = False
+    """Released weights, not trained here."""
 
 
 @dataclass(frozen=True)

@@ -239,4 +239,5 @@ def _teacher(runs: Sequence[Run], teachers: Mapping[str, Run]) -> TeacherHead | 
     known = [teachers[run_id] for run_id in ids if run_id in teachers]
     one_setting = len({teacher.setting_key for teacher in known}) == 1
     values = [teacher.value for teacher in known if teacher.value is not None] if one_setting else []
-    return TeacherHead(name, statistics.mean(values), tuple(ids))
+    imported = any(teacher.distiller == "imported" for teacher in known)
+    return TeacherHead(name, statistics.mean(values), tuple(ids), imported)

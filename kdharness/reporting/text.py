@@ -62,11 +62,11 @@ def against(difference: Delta | None, table: Table) -> str:
 
 
 def teacher(head: Head) -> str:
-    """`teacher 98.06`, `teacher not finished`, or nothing where the head is no pair."""
+    """`teacher 98.06`, `teacher 79.42, imported`, `teacher not finished`, or nothing where the head is no pair."""
     if head.teacher is None:
         return ""
     if head.teacher.accuracy is not None:
-        return f"teacher {head.teacher.accuracy:.2f}"
+        return f"teacher {head.teacher.accuracy:.2f}" + (", imported" if head.teacher.imported else "")
     return "teachers differ*" if len(head.teacher.runs) > 1 else "teacher not finished"
 
 

@@ -51,6 +51,8 @@ def caption(table: Table, runs: Sequence[Run], purpose: Purpose, spec: TableSpec
         sentences.append(f"“vs”: difference to the row named, in {unit}.")
     if any(head.teacher for head in (*table.rows, *table.columns)):
         sentences.append("In the heads: the teacher's test top-1 accuracy after its last epoch (%).")
+    if any(head.teacher is not None and head.teacher.imported for head in (*table.rows, *table.columns)):
+        sentences.append("Imported: released weights, evaluated here.")
     sentences.append(_protocol(runs))
     missing = sum(cell.wanted - cell.n for cell in cells)
     if missing:

@@ -194,6 +194,30 @@ class ResultRow:
 
 
 @dataclass(frozen=True)
+class ImportedTeacher:
+    """Weights from elsewhere that may teach."""
+
+    name: str
+    model: str
+    dataset: str
+    weights_sha256: str
+    declared_top1: float | None
+    """What whoever brought them says; percent."""
+    measured_top1: float | None
+    """On the test split, here; None: not verified yet."""
+    accepted: str | None
+    """Why a difference between the two is accepted."""
+    path: str
+    """Relative to the home directory."""
+    added: datetime | None
+
+    @property
+    def id(self) -> str:
+        """How tables find it among the runs that made teachers."""
+        return f"imported-{self.weights_sha256[:12]}"
+
+
+@dataclass(frozen=True)
 class EpochMetric:
     """One value of one epoch."""
 

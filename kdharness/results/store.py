@@ -5,7 +5,7 @@ from typing import Any
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
-from kdharness.results import draws, export, mirror, outbox, progress, reading, studies
+from kdharness.results import draws, export, mirror, outbox, progress, reading, studies, teachers
 from kdharness.results import leases as holding
 from kdharness.results.database import open_database
 from kdharness.results.owner import Owner
@@ -14,6 +14,7 @@ from kdharness.results.records import (
     Checkpoint,
     Draw,
     EpochMetric,
+    ImportedTeacher,
     Lease,
     MirrorView,
     OutboxRow,
@@ -32,6 +33,7 @@ __all__ = [
     "Checkpoint",
     "Draw",
     "EpochMetric",
+    "ImportedTeacher",
     "Lease",
     "MirrorView",
     "OutboxRow",
@@ -203,6 +205,10 @@ class Store:
     def rows(self, study: str) -> list[ResultRow]:
         """One per run, label and pair, in the order of the study file."""
         return reading.rows(self._database, study)
+
+    def imported_teachers(self) -> list[ImportedTeacher]:
+        """Every import, by name."""
+        return teachers.imported(self._database)
 
     def export(self, study: str) -> Iterator[dict[str, Any]]:
         """The rows as JSON objects; non-finite metrics as "nan", "inf", "-inf", times as ISO 8601."""

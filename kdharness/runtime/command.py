@@ -19,7 +19,7 @@ from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import study_tables, write_reports
 from kdharness.runtime.scheduler import RunOutcome, run_study
 from kdharness.runtime.slots import choose_slots
-from kdharness.study.expand import Expansion, expand
+from kdharness.study.expand import Expansion, expand_at
 from kdharness.study.load import load_study
 from kdharness.study.search import Search
 from kdharness.tracking.mlflow import installed as mlflow_installed
@@ -41,7 +41,9 @@ def run_command(
     Raises StudyError and BadInput about the study before anything is written; EnvironmentRefused, and BadInput about
     images, before anything is trained.
     """
-    expansion = expand(load_study(file), data=data or home.data, confirmed=confirmed)
+    expansion = expand_at(load_study(file), home, data, confirmed)
+    if expansion.missing:
+        raise BadInput("; ".join(expansion.missing), where=str(file))
     places = choose_slots(slots)
     _open_home(home)
     store = Store(home, create=True)
@@ -49,7 +51,7 @@ def run_command(
     study = _save(store, expansion, console)
     if search is not None:
         search.advance()
-    _open_images(store, study, expansion)
+    _open_inputs(store, study, expansion, home, data or home.data)
     command, options = _own_command(), JobOptions.of_study(expansion.study.spec, data)
     executor: Executor = SubprocessExecutor(home, command, options)
     if in_process:
@@ -96,10 +98,16 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
     return study.name
 
 
-def _open_images(store: Store, study: str, expansion: Expansion) -> None:
-    """Missing or damaged images are told once, before the first job; a finished study does not need them."""
-    if any(row.state in ("waiting", "running") for row in store.queue(study)):
-        expansion.dataset.split("train")
+def _open_inputs(store: Store, study: str, expansion: Expansion, home: Home, data: Path) -> None:
+    """Missing or damaged images and teachers are told once, before the first job; a finished study needs neither."""
+    if not any(row.state in ("waiting", "running") for row in store.queue(study)):
+        return
+    expansion.dataset.split("train")
+    from kdharness.runtime.teachers import verify_teacher  # with torch
+
+    for source in expansion.teachers.values():
+        if source.imported is not None and source.imported.measured_top1 is None:
+            verify_teacher(home, store, data, source.imported)
 
 
 def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:

@@ -1,17 +1,24 @@
 """Holds a study against the registries: every name, value and reference that cannot be meant, all at once."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdharness.core.errors import Problem, StudyError
+from kdharness.core.errors import BadInput, Problem, StudyError
+from kdharness.results.records import ImportedTeacher
 from kdharness.study.check_rows import check_row, check_values, known_recipe, range_places
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
+from kdharness.study.images import dataset_of, missing_images
 from kdharness.study.load import Study, load_study
-from kdharness.study.resolve import Pair, dataset_of, known_model, known_pair, label_of
+from kdharness.study.resolve import Pair, known_model, known_pair, label_of
 from kdharness.study.rows import PairText, Row, has_holes, long_form, pair_texts, rows, split_pair, study_recipe
 from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
+from kdharness.study.teachers import chosen_import, way_of
+
+if TYPE_CHECKING:
+    from kdharness.core.types import Dataset
 
 TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss")
 SEARCH_METRICS = ("val_top1_last", "val_top5_last")
@@ -28,15 +35,19 @@ def check_study(path: Path, *, data: Path) -> Study:
     return study
 
 
-def find_problems(study: Study, *, data: Path) -> list[Problem]:
-    """Everything in the study that this installation cannot mean, sorted by place. Opens no data."""
+def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher] = ()) -> list[Problem]:
+    """Everything in the study that this installation cannot mean, sorted by place.
+
+    What is not here (a folder of images, an imported teacher) is no problem of the study. Opens no images, but looks
+    into a folder of them.
+    """
     spec, found = study.spec, Findings(study.document)
     known = [row for row in rows(spec) if check_row(row, found)]
     pairs = _pairs(spec, found)
-    dataset_known = _dataset(spec, found)
-    _teachers(spec, pairs, found)
+    dataset = _dataset(spec, data, found)
+    _teachers(spec, pairs, dataset, imports, found)
     _study_recipe(spec, found)
-    check_values(spec, known, list(pairs), data, found)
+    check_values(spec, known, list(pairs), dataset, found)
     holes = has_holes(spec)
     labels = _labels(rows(spec), holes, found)
     _search(spec, pairs, bool(range_places(spec, known)), found)
@@ -45,8 +56,8 @@ def find_problems(study: Study, *, data: Path) -> list[Problem]:
         found.later(("figures",), "figures", "the plots of studies", key=True)
     if spec.paired:
         found.later(("paired",), "paired: true", "tests paired by seed", key=True)
-    if dataset_known:
-        _batch_sizes(spec, known, data, found)
+    if dataset is not None and not missing_images(dataset):
+        _batch_sizes(spec, known, dataset, found)
     return sorted(found.problems)
 
 
@@ -55,22 +66,26 @@ def study_pairs(spec: StudySpec) -> list[Pair]:
     from kdharness.models.naming import model_name
 
     pairs = (
-        Pair(model_name(item.teacher, spec.dataset), model_name(item.student, spec.dataset))
+        Pair(model_name(item.teacher, spec.dataset_name), model_name(item.student, spec.dataset_name))
         for item in pair_texts(spec)
         if isinstance(item, PairText)
     )
     return list(dict.fromkeys(pairs))
 
 
-def _dataset(spec: StudySpec, found: Findings) -> bool:
+def _dataset(spec: StudySpec, data: Path, found: Findings) -> "Dataset | None":
     from kdharness.datasets.registry import DATASETS
 
     if spec.dataset == HOLE:
-        return False
-    if spec.dataset not in DATASETS:
-        found.unknown(("dataset",), "dataset", spec.dataset, DATASETS)
-        return False
-    return True
+        return None
+    if isinstance(spec.dataset, str) and spec.dataset not in DATASETS:
+        found.unknown(("dataset",), "dataset", spec.dataset, [*DATASETS, "{folder: my-images.tar.xz}"])
+        return None
+    try:
+        return dataset_of(spec, data)
+    except BadInput as error:
+        found.say(("dataset", "folder"), str(error))
+        return None
 
 
 def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
@@ -90,7 +105,7 @@ def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
             sound = False
         if not sound:
             continue
-        teacher, student = (known_model(name, spec.dataset) for name in (item.teacher, item.student))
+        teacher, student = (known_model(name, spec.dataset_name) for name in (item.teacher, item.student))
         for name, listed in ((item.teacher, teacher), (item.student, student)):
             if listed is None:
                 found.unknown(item.place, "model", name, MODELS)
@@ -99,7 +114,13 @@ def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
     return pairs
 
 
-def _teachers(spec: StudySpec, pairs: dict[Pair, Place], found: Findings) -> None:
+def _teachers(
+    spec: StudySpec,
+    pairs: dict[Pair, Place],
+    dataset: "Dataset | None",
+    imports: Sequence[ImportedTeacher],
+    found: Findings,
+) -> None:
     ways: dict[Place, str] = {}
     if isinstance(spec.teachers, str):
         ways[("teachers",)] = spec.teachers
@@ -107,20 +128,22 @@ def _teachers(spec: StudySpec, pairs: dict[Pair, Place], found: Findings) -> Non
         known = {pair.teacher for pair in pairs}
         for name, way in spec.teachers.items():
             ways[("teachers", name)] = way
-            if name != "default" and known_model(name, spec.dataset) not in known:
+            if name != "default" and known_model(name, spec.dataset_name) not in known:
                 found.unknown(("teachers", name), "teacher", name, {"default", *known}, key=True)
-        lacking = known - {known_model(name, spec.dataset) for name in spec.teachers}
+        lacking = known - {known_model(name, spec.dataset_name) for name in spec.teachers}
         if "default" not in spec.teachers and lacking:
             found.say(("teachers",), f"says nothing of {', '.join(sorted(lacking))}: add `default: train`")
+    names = {one.name for one in imports}
     for place, way in ways.items():
-        if way == "train" or way == HOLE:
-            continue
-        if way == "imported":
-            found.later(place, "imported", "released checkpoints")
-        elif split := [name for name in ("train", "imported") if _close(way, name)]:
-            found.say(place, f"unknown teachers {way!r}, did you mean `{split[0]}`?")
-        else:
-            found.later(place, way, "named teachers, use `train`")
+        meant = [name for name in ("train", "imported") if way not in {name, *names} and _close(way, name)]
+        if way != HOLE and meant:
+            found.say(place, f"unknown teachers {way!r}, did you mean `{meant[0]}`?")
+        elif dataset is not None and way not in ("train", HOLE):
+            for model in {pair.teacher: None for pair in pairs if way_of(spec, pair.teacher) == way}:
+                try:
+                    chosen_import(way, model, dataset.name, imports)
+                except ValueError as error:
+                    found.say(place, str(error))
 
 
 def _close(text: str, name: str) -> bool:
@@ -178,7 +201,7 @@ def _search(spec: StudySpec, pairs: dict[Pair, Place], ranged: bool, found: Find
     labels = {pair.label for pair in pairs}
     for index, text in enumerate(search.pairs):
         sides = split_pair(text)
-        if sides is None or known_pair(text, spec.dataset) not in pairs:
+        if sides is None or known_pair(text, spec.dataset_name) not in pairs:
             found.unknown(("search", "pairs", index), "pair", text, labels)
     if search.maximize.startswith("test"):
         found.say(
@@ -238,9 +261,8 @@ def _metric(table: TablePart, place: Place, found: Findings) -> None:
         found.say((*place, "select"), "`best` is the best test_top1; other metrics have `last`")
 
 
-def _batch_sizes(spec: StudySpec, known: list[Row], data: Path, found: Findings) -> None:
+def _batch_sizes(spec: StudySpec, known: list[Row], dataset: "Dataset", found: Findings) -> None:
     """A batch cannot be larger than what is trained on."""
-    dataset = dataset_of(spec, data)
     part = spec.search.validation if spec.search is not None else 0.0
     size = int(dataset.train_size * (1 - part))
     places: list[tuple[Place, Any]] = [(("recipe", "batch_size"), study_recipe(spec).values.get("batch_size"))]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +15,6 @@ from kdharness.study.resolve import (
     RECIPE,
     Pair,
     any_values,
-    dataset_of,
     distiller_of,
     known_pair,
     row_name,
@@ -24,10 +22,10 @@ from kdharness.study.resolve import (
     template,
 )
 from kdharness.study.rows import Row, long_form, split_pair, study_recipe
-from kdharness.study.spec import HOLE, Choice, Each, Entry, FloatRange, IntRange, Range, RecipeChange, StudySpec
+from kdharness.study.spec import Choice, Each, Entry, FloatRange, IntRange, Range, RecipeChange, StudySpec
 
 if TYPE_CHECKING:
-    from kdharness.core.types import Distiller
+    from kdharness.core.types import Dataset, Distiller
 
 _ANY_RECIPE = {"epochs": 1, "batch_size": 1, "lr": 1.0}
 
@@ -63,7 +61,9 @@ def range_places(spec: StudySpec, known: list[Row]) -> list[Place]:
     return places
 
 
-def check_values(spec: StudySpec, known: list[Row], pairs: list[Pair], data: Path, found: Findings) -> None:
+def check_values(
+    spec: StudySpec, known: list[Row], pairs: list[Pair], dataset: "Dataset | None", found: Findings
+) -> None:
     """Every constant and recipe field of the rows; and, where single values are sound, whether they go together."""
     change = study_recipe(spec)
     for name, value in change.values.items():
@@ -72,9 +72,9 @@ def check_values(spec: StudySpec, known: list[Row], pairs: list[Pair], data: Pat
     _check_recipe(change, ("recipe",), spec, found)
     for row in known:
         _check_row_values(spec, row, pairs, found)
-    if not found.problems and spec.dataset != HOLE:
+    if not found.problems and dataset is not None:
         for row in known:
-            _check_together(spec, row, pairs, data, found)
+            _check_together(spec, row, pairs, dataset, found)
 
 
 def known_recipe(name: str, place: Place, found: Findings) -> bool:
@@ -99,7 +99,7 @@ def _check_row_values(spec: StudySpec, row: Row, pairs: list[Pair], found: Findi
     named: dict[Pair, str] = {}
     for text, values in row.entry.at.items():
         place = (*row.place, "at", text)
-        pair = known_pair(text, spec.dataset)
+        pair = known_pair(text, spec.dataset_name)
         if pair is None or pair not in pairs:
             if split_pair(text) is None or pairs:
                 found.unknown(place, "pair", text, [pair.label for pair in pairs], key=True)
@@ -207,9 +207,8 @@ def _complaints(model: type[BaseModel], name: str, value: Any) -> list[Any]:
     return []
 
 
-def _check_together(spec: StudySpec, row: Row, pairs: list[Pair], data: Path, found: Findings) -> None:
+def _check_together(spec: StudySpec, row: Row, pairs: list[Pair], dataset: "Dataset", found: Findings) -> None:
     """The first values of all axes and ranges at once, for each pair."""
-    dataset = dataset_of(spec, data)
     for pair in pairs:
         made = template(spec, row, pair, dataset, lambda place: found.document.at(place)[0])
         chosen = any_values(made)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdharness.core.errors import IncompatiblePair, Problem
+from kdharness.study.images import missing_images
 from kdharness.study.load import Study
 from kdharness.study.resolve import Resolved, Template, distiller_of, model_of
 
@@ -22,6 +23,8 @@ class Compatibility:
 
     def check(self, one: Template, resolved: Resolved) -> None:
         """Build the adapters of the row for its pair, unless a row with the same choices was tried; opens no data."""
+        if missing_images(self._dataset):
+            return  # its shapes are only a guess
         # a number (a weight, a temperature) never decides whether a pair works: names of layers and forms do
         choices = tuple(value for value in vars(resolved.config).values() if isinstance(value, str | bool))
         key = (one.row.place, one.pair, choices)

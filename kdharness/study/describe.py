@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdharness.core.home import Home
 from kdharness.core.records import Setting
 from kdharness.results.store import Store
-from kdharness.study.expand import expand
+from kdharness.study.expand import expand_at
 from kdharness.study.load import load_study
 
 Flat = Mapping[str, str | int | float | bool | None]
@@ -19,16 +20,17 @@ class Described:
     label: str
     pair: str
     purpose: str
-    setting_key: str
+    setting_key: str | None
+    """None where it names images or weights that are not here."""
     values: Flat
     """As `Setting.flat`."""
     provenance: Mapping[str, str]
     run_ids: list[str] = field(default_factory=list)
 
 
-def describe_file(path: Path, data: Path) -> list[Described]:
+def describe_file(path: Path, home: Home, data: Path | None) -> list[Described]:
     """The settings that a study file asks for. Raises StudyError."""
-    wanted = expand(load_study(path), data=data).wanted
+    wanted = expand_at(load_study(path), home, data).wanted
     return _grouped((run.label, run.pair, run.purpose, run.setting, run.provenance, run.run_id) for run in wanted)
 
 
@@ -57,6 +59,8 @@ def _grouped(rows: Iterable[tuple[str, str, str, Setting, Mapping[str, str], str
     for label, pair, purpose, setting, provenance, run_id in rows:
         key = (setting.key, label, pair, purpose)
         if key not in found:
-            found[key] = Described(label, pair, purpose, setting.key, setting.flat(), provenance)
-        found[key].run_ids.append(run_id)
+            known = setting.key if setting.is_known else None
+            found[key] = Described(label, pair, purpose, known, setting.flat(), provenance)
+        if setting.is_known:
+            found[key].run_ids.append(run_id)
     return list(found.values())

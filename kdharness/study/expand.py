@@ -1,6 +1,6 @@
 """From a study to its runs: every row, pair, axis value and seed. The size is known before anything is made."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from kdharness.core.errors import BadInput, Problem, StudyError
+from kdharness.core.home import Home
 from kdharness.core.records import Setting, WantedRun
+from kdharness.results.records import ImportedTeacher
+from kdharness.results.store import Store
 from kdharness.study.check import find_problems, study_pairs
 from kdharness.study.compatibility import Compatibility
 from kdharness.study.document import Path as Place
+from kdharness.study.images import dataset_of, missing_images
 from kdharness.study.load import Study
 from kdharness.study.resolve import (
     RECIPE,
@@ -21,22 +25,19 @@ from kdharness.study.resolve import (
     Resolved,
     Template,
     any_values,
-    dataset_of,
     distiller_of,
     known_pair,
     make_setting,
     settle,
-    teacher_setting,
     template,
 )
 from kdharness.study.rows import rows
+from kdharness.study.teachers import TeacherSource, final_teachers, teacher_run, way_of
 
 if TYPE_CHECKING:
     from kdharness.core.types import Dataset
 
 MAX_RUNS = 10_000
-TEACHER = "teacher"
-"""The label of the runs that make teachers."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Expansion:
     search_count: int
     """Of these, runs of searches: draws, their teachers, and the final runs of what they choose."""
     warnings: list[str]
+    teachers: Mapping[str, TeacherSource]
+    """Of the final runs, by model."""
+    missing: list[str]
+    """What is not here: images, imported teachers. Settings that name it can be counted, not trained."""
 
     @property
     def summary(self) -> str:
@@ -75,12 +80,14 @@ class Expansion:
         return f"{self.study.name}: {settings:,} {words}, {runs:,} runs with their teachers{more}"
 
 
-def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansion:
-    """Every run of the study. Opens no data.
+def expand(
+    study: Study, *, data: Path, imports: Sequence[ImportedTeacher] = (), confirmed: int | None = None
+) -> Expansion:
+    """Every run of the study, with the imported teachers there are. Opens no images.
 
     Raises StudyError with all problems; BadInput above 10,000 runs unless `confirmed` allows that many.
     """
-    problems = find_problems(study, data=data)
+    problems = find_problems(study, data=data, imports=imports)
     if problems:
         raise StudyError(study.path, problems)
     spec = study.spec
@@ -96,7 +103,7 @@ def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansi
             remedy=f"shorten its `each` lists, pairs or seeds, or confirm with --yes-runs {count}",
         )
     warnings: list[str] = []
-    teachers = {pair.teacher: teacher_setting(dataset, pair.teacher) for pair in pairs}
+    teachers = final_teachers(spec, dataset, pairs, imports)
     finals: list[WantedRun] = []
     searched: list[SearchedRow] = []
     compatibility = Compatibility(study, dataset)
@@ -115,10 +122,19 @@ def expand(study: Study, *, data: Path, confirmed: int | None = None) -> Expansi
         raise StudyError(study.path, compatibility.problems)
     finals = _without_twins(finals, warnings)
     if any(_needs_weights(study, row[0]) for row in templates):
-        wanted = [teacher_run(setting) for setting in teachers.values()] + finals
+        wanted = [teacher_run(source) for source in teachers.values() if source.trained is not None] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
         wanted = [replace(run, teacher_id=None) for run in finals]
-    return Expansion(study, dataset, tuple(pairs), wanted, tuple(searched), count, search_count, warnings)
+    missing = [what for what in (missing_images(dataset), *(one.missing for one in teachers.values())) if what]
+    return Expansion(
+        study, dataset, tuple(pairs), wanted, tuple(searched), count, search_count, warnings, teachers, missing
+    )
+
+
+def expand_at(study: Study, home: Home, data: Path | None = None, confirmed: int | None = None) -> Expansion:
+    """As `expand`, with what the home has: its data directory where none is named, and its imported teachers."""
+    imports = Store(home).imported_teachers() if home.results.exists() else []
+    return expand(study, data=data or home.data, imports=imports, confirmed=confirmed)
 
 
 def settled(study: Study, one: Template, chosen: Mapping[str, Any], source: str = "") -> Resolved:
@@ -140,7 +156,7 @@ def final_runs(
     one: Template,
     chosen: Mapping[str, Any],
     resolved: Resolved,
-    teachers: Mapping[str, Setting],
+    teachers: Mapping[str, TeacherSource],
 ) -> list[WantedRun]:
     """One run for each seed of the study, on all of train."""
     setting = make_setting(dataset, one, resolved, teachers)
@@ -156,7 +172,7 @@ def wanted_run(
     one: Template,
     resolved: Resolved,
     chosen: Mapping[str, Any],
-    teacher: Setting,
+    teacher: TeacherSource,
     purpose: Any,
 ) -> WantedRun:
     """The run as the study's tables will show it."""
@@ -169,28 +185,13 @@ def wanted_run(
         pair=one.pair.label,
         student=one.pair.student,
         teacher=one.pair.teacher,
-        teacher_id=teacher.run(0).run_id,
+        teacher_id=teacher.id,
         row=one.row.number,
         group=one.row.group,
         axes={name: _axis_value(resolved, name) for name in one.axes if name in chosen},
         against=entry.against,
         ours=entry.ours,
         provenance=resolved.provenance,
-    )
-
-
-def teacher_run(setting: Setting) -> WantedRun:
-    """The run that makes a teacher: seed 0 of a setting that no row touches."""
-    provenance = {f"{RECIPE}{name}": "the dataset's teacher recipe" for name in type(setting.recipe).model_fields}
-    return WantedRun(
-        setting=setting,
-        seed=0,
-        purpose="teacher",
-        label=TEACHER,
-        pair=setting.student,
-        student=setting.student,
-        teacher=None,
-        provenance=provenance,
     )
 
 
@@ -221,7 +222,7 @@ def _searched(row: list[Template]) -> Iterator[SearchedRow]:
 def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> tuple[int, int]:
     """Runs at most, without and by searches, by arithmetic alone."""
     seeds, search = len(study.spec.seed_list), study.spec.search
-    plain, searched = len({pair.teacher for pair in pairs}), 0
+    plain, searched = len({pair.teacher for pair in pairs if way_of(study.spec, pair.teacher) == "train"}), 0
     for row in templates:
         points = [prod(len(values) for values in one.axes.values()) for one in row]
         if search is not None and any(one.ranges for one in row):
@@ -230,7 +231,7 @@ def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> 
             plain += sum(points) * seeds
     if search is not None and searched:
         searched += len(
-            {pair.teacher for text in search.pairs if (pair := known_pair(text, study.spec.dataset)) is not None}
+            {pair.teacher for text in search.pairs if (pair := known_pair(text, study.spec.dataset_name)) is not None}
         )
     return plain, searched
 

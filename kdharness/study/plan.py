@@ -1,14 +1,17 @@
 """What a study would do: settings, runs, teachers, reuse, time, disk, and what its seeds can show. Needs no data."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from kdharness.core.records import WantedRun
 from kdharness.results.store import Store
 from kdharness.study.cost import Known, kept_mib, known, run_seconds, working_mib
-from kdharness.study.expand import TEACHER, Expansion
+from kdharness.study.expand import Expansion
+from kdharness.study.images import missing_images
 from kdharness.study.power import SPREAD, smallest_difference
 from kdharness.study.resolve import label_of
 from kdharness.study.rows import rows
+from kdharness.study.teachers import TEACHER, TeacherSource
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,16 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class PlannedTeacher:
-    """A teacher that the plan trains."""
+    """A teacher of the final runs."""
 
     model: str
-    run_id: str
-    finished: bool
+    origin: Literal["trained", "imported", "missing"]
+    run_id: str | None
+    """Of the run that makes it, where its key can be known."""
+    name: str | None
+    """Of the import."""
+    ready: bool
+    """Finished, or imported and verified."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,17 @@ class Plan:
     search_runs: int
     """At most, besides: draws, their teachers, and the final runs of what they choose."""
     slots: int
-    seconds: float
-    """Of the runs that can be named now and of the searches, on `slots`."""
+    seconds: float | None
+    """Of the runs that can be named now and of the searches, on `slots`; None where the images are not here."""
     measured_runs: int
     """Finished runs that the time is read from; 0: a rough model."""
-    disk_mib: float
+    disk_mib: float | None
     smallest_difference: float | None
     """Points between two rows that this many seeds find in 80 % of cases; None for one seed."""
     spread: float
     """Run-to-run standard deviation that it supposes, in points."""
+    missing: list[str]
+    """What is not here; `run` refuses until it is."""
     warnings: list[str]
 
 
@@ -69,30 +79,43 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1) -> P
     facts = known(store)
     runs = list({run.run_id: run for run in expansion.wanted}.values())
     missing = [run for run in runs if run.run_id not in facts.complete]
+    known_images = not missing_images(expansion.dataset)
     return Plan(
         study=expansion.study.name,
-        dataset=expansion.dataset.name,
+        dataset=expansion.study.spec.dataset_title,
         pairs=[pair.label for pair in expansion.pairs],
         seeds=expansion.study.spec.seed_list,
         rows=_rows(expansion, facts),
-        teachers=[
-            PlannedTeacher(run.student, run.run_id, run.run_id in facts.complete)
-            for run in runs
-            if run.purpose == "teacher"
-        ],
+        teachers=[_teacher(source, facts) for source in expansion.teachers.values() if _is_asked(source, runs)],
         settings=len({run.setting.key for run in runs if run.purpose != "teacher"}),
         runs=len(runs),
         reused=len(runs) - len(missing),
         to_train=len(missing),
         search_runs=expansion.search_count,
         slots=slots,
-        seconds=_seconds(expansion, missing, facts, slots),
+        seconds=_seconds(expansion, missing, facts, slots) if known_images else None,
         measured_runs=facts.measured,
-        disk_mib=_disk(expansion, missing, slots),
+        disk_mib=_disk(expansion, missing, slots) if known_images else None,
         smallest_difference=smallest_difference(len(expansion.study.spec.seed_list)),
         spread=SPREAD,
+        missing=list(expansion.missing),
         warnings=list(expansion.warnings),
     )
+
+
+def _is_asked(source: TeacherSource, runs: list[WantedRun]) -> bool:
+    """Whether the plan has it: a trained teacher is left out where nobody learns from it."""
+    return source.trained is None or any(run.run_id == source.id for run in runs)
+
+
+def _teacher(source: TeacherSource, facts: Known) -> PlannedTeacher:
+    if source.imported is not None:
+        verified = source.imported.measured_top1 is not None
+        return PlannedTeacher(source.model, "imported", None, source.imported.name, verified)
+    if source.trained is None:
+        return PlannedTeacher(source.model, "missing", None, None, False)
+    run_id = source.id if source.trained.is_known else None
+    return PlannedTeacher(source.model, "trained", run_id, None, run_id in facts.complete)
 
 
 def _rows(expansion: Expansion, facts: Known) -> list[PlannedRow]:
@@ -121,15 +144,14 @@ def _seconds(expansion: Expansion, missing: list[WantedRun], facts: Known, slots
 def _samples(expansion: Expansion) -> list[WantedRun]:
     """One run of every searched row, with any values: how long its draws take."""
     from kdharness.study.expand import final_runs, settled
-    from kdharness.study.resolve import any_values, teacher_setting
+    from kdharness.study.resolve import any_values
 
     found: list[WantedRun] = []
     for searched in expansion.searched:
         one = searched.templates[0]
         chosen = {**any_values(one), **searched.chosen}
-        teachers = {one.pair.teacher: teacher_setting(expansion.dataset, one.pair.teacher)}
         resolved = settled(expansion.study, one, chosen)
-        found += final_runs(expansion.study, expansion.dataset, one, chosen, resolved, teachers)[:1]
+        found += final_runs(expansion.study, expansion.dataset, one, chosen, resolved, expansion.teachers)[:1]
     return found
 
 
@@ -152,15 +174,17 @@ def render_plan(plan: Plan) -> str:
     if plan.search_runs:
         lines.append(f"search    up to {plan.search_runs} runs more: draws, their teachers, and what they choose")
     for teacher in plan.teachers:
-        state = "finished" if teacher.finished else "missing: trained first"
-        lines.append(f"{TEACHER}   {teacher.model} ({teacher.run_id}) {state}")
+        lines.append(f"{TEACHER}   {teacher.model} {_origin(teacher)}")
     width = max((len(row.label) for row in plan.rows), default=0)
     for row in plan.rows:
         state = "searched first" if row.searched else f"{row.runs} runs, {row.missing} to train"
         lines.append(f"row       {row.label:<{width}}  {state}")
-    source = f"from {_many(plan.measured_runs, 'finished run')} here" if plan.measured_runs else "a rough guess"
-    lines.append(f"time      about {_duration(plan.seconds)} on {_many(plan.slots, 'slot')} ({source})")
-    lines.append(f"disk      about {plan.disk_mib:.0f} MiB")
+    if plan.seconds is None or plan.disk_mib is None:
+        lines.append("time      unknown without the images, as is the disk")
+    else:
+        source = f"from {_many(plan.measured_runs, 'finished run')} here" if plan.measured_runs else "a rough guess"
+        lines.append(f"time      about {_duration(plan.seconds)} on {_many(plan.slots, 'slot')} ({source})")
+        lines.append(f"disk      about {plan.disk_mib:.0f} MiB")
     if plan.smallest_difference is None:
         lines.append("seeds     one seed has no spread: no difference can be shown")
     else:
@@ -168,8 +192,19 @@ def render_plan(plan: Plan) -> str:
             f"seeds     {len(plan.seeds)} find a difference of {plan.smallest_difference:.2f} points between two rows "
             f"in 80 % of cases (at a run-to-run standard deviation of {plan.spread})"
         )
+    lines += [f"missing   {what}" for what in plan.missing]
     lines += [f"warning   {warning}" for warning in plan.warnings]
     return "\n".join(lines)
+
+
+def _origin(teacher: PlannedTeacher) -> str:
+    """In the words of a plan: `(a1b2c3d4e5f6-0) finished`, `imported as NAME`."""
+    if teacher.origin == "imported":
+        return f"imported as {teacher.name}{'' if teacher.ready else ', not verified yet'}"
+    if teacher.origin == "missing":
+        return "missing: to be imported"
+    run_id = f"({teacher.run_id}) " if teacher.run_id else ""
+    return run_id + ("finished" if teacher.ready else "missing: trained first")
 
 
 def _many(number: int, word: str) -> str:

@@ -7,18 +7,18 @@ entry, `at`; a search's draw is the strongest. Fields of a recipe: the named rec
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdharness.core.errors import UnknownName
 from kdharness.core.plugins import revision_of
-from kdharness.core.records import Recipe, Setting, Teacher
+from kdharness.core.records import Recipe, Setting
 from kdharness.study.document import Path as Place
 from kdharness.study.rows import Row, long_form, split_pair, study_recipe
 from kdharness.study.spec import Choice, Each, FloatRange, IntRange, Range, StudySpec
 
 if TYPE_CHECKING:  # torch is loaded when a name is looked up, not before
     from kdharness.core.types import Dataset, Distiller, ModelEntry
+    from kdharness.study.teachers import TeacherSource
 
 RECIPE = "recipe."
 """Prefix of a recipe's fields among a row's values: `recipe.batch_size`."""
@@ -70,13 +70,6 @@ class Resolved:
     config: Any
     recipe: Recipe
     provenance: Mapping[str, str]
-
-
-def dataset_of(spec: StudySpec, data: Path) -> "Dataset":
-    """The study's dataset; nothing is opened. Raises UnknownName."""
-    from kdharness.datasets.registry import DATASETS
-
-    return DATASETS.get(spec.dataset)(data)
 
 
 def distiller_of(row: Row) -> "type[Distiller]":
@@ -139,7 +132,7 @@ def written(spec: StudySpec, row: Row, pair: Pair, line: Callable[[Place], int])
     put(RECIPE, own.values, (*row.place, "recipe"), "entry")
     put("", row.entry.values, row.place, "entry")
     for text, values in row.entry.at.items():
-        if known_pair(text, spec.dataset) == pair:
+        if known_pair(text, spec.dataset_name) == pair:
             put("", values, (*row.place, "at", text), f"at {pair.label}")
     return found
 
@@ -240,47 +233,26 @@ def _provenance(template: Template, chosen: Mapping[str, Any], chosen_source: st
 
 
 def make_setting(
-    dataset: "Dataset", template: Template, resolved: Resolved, teachers: Mapping[str, Setting], validation: float = 0.0
+    dataset: "Dataset",
+    template: Template,
+    resolved: Resolved,
+    teachers: Mapping[str, "TeacherSource"],
+    validation: float = 0.0,
 ) -> Setting:
-    """The setting of a resolved row. `teachers` are the settings of the plan's teacher runs by model."""
+    """The setting of a resolved row. `teachers` are those of the study by model."""
     from kdharness.core.keys import canonical
 
     distiller = distiller_of(template.row)
-    kind = distiller(resolved.config).needs.teacher
-    named: tuple[Teacher, ...] = ()
-    if kind != "none":
-        entry = model_of(template.pair.teacher)
-        run = teachers[template.pair.teacher].run(0) if kind == "weights" else None
-        named = (Teacher(model=template.pair.teacher, revision=entry.revision, run=run),)
+    need = distiller(resolved.config).needs.teacher
     return Setting(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         validation=validation,
         student=template.pair.student,
         student_revision=model_of(template.pair.student).revision,
-        teachers=named,
+        teachers=teachers[template.pair.teacher].named(need),
         distiller=row_name(template.row),
         distiller_revision=revision_of(distiller, distiller.revision),
         constants=canonical(resolved.config),
         recipe=resolved.recipe,
-    )
-
-
-def teacher_setting(dataset: "Dataset", model: str, validation: float = 0.0) -> Setting:
-    """How the plan trains a teacher: without a teacher, by the dataset's teacher recipe, untouched by the study."""
-    from kdharness.core.keys import canonical
-    from kdharness.distillers.registry import DISTILLERS
-    from kdharness.training.recipes import load_recipe
-
-    entry, alone = model_of(model), DISTILLERS.get("none")
-    return Setting(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        validation=validation,
-        student=model,
-        student_revision=entry.revision,
-        distiller="none",
-        distiller_revision=revision_of(alone, alone.revision),
-        constants=canonical(alone.Config()),
-        recipe=load_recipe(dataset.teacher_recipe).resolve(entry.name, entry.family),
     )

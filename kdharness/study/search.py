@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from kdharness.core.errors import EnvironmentRefused, StudyError
 from kdharness.core.records import WantedRun
 from kdharness.results.records import Draw, StudyChange
-from kdharness.study.expand import Expansion, SearchedRow, final_runs, settled, teacher_run, wanted_run
-from kdharness.study.resolve import RECIPE, Template, any_values, known_pair, make_setting, teacher_setting
+from kdharness.study.expand import Expansion, SearchedRow, final_runs, settled, wanted_run
+from kdharness.study.resolve import RECIPE, Template, any_values, known_pair, make_setting
 from kdharness.study.spec import Choice, FloatRange, IntRange, SearchPart
+from kdharness.study.teachers import teacher_runs, trained
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -103,12 +104,12 @@ class RowSearch:
         assert part is not None  # a range without a search is no study
         self._study, self._dataset, self._store, self._part = expansion.study, expansion.dataset, store, part
         self._searched = searched
-        pairs = [known_pair(text, self._study.spec.dataset) for text in part.pairs]
+        self._final_teachers = expansion.teachers
+        pairs = [known_pair(text, self._study.spec.dataset_name) for text in part.pairs]
         self._templates = [one for one in searched.templates if one.pair in pairs]
         self._ranges = self._templates[0].ranges
         self._teachers = {
-            one.pair.teacher: teacher_setting(self._dataset, one.pair.teacher, part.validation)
-            for one in self._templates
+            one.pair.teacher: trained(self._dataset, one.pair.teacher, part.validation) for one in self._templates
         }
         self._identity = self._fingerprint()
         self._known: set[int] = set()
@@ -138,8 +139,7 @@ class RowSearch:
 
     def _with_teachers(self, runs: list[WantedRun]) -> list[WantedRun]:
         """After the search's own teachers, which have not seen the validation images."""
-        needed = {key for run in runs for key in run.needs}
-        return [teacher_run(one) for one in self._teachers.values() if one.run(0) in needed] + runs
+        return teacher_runs(self._teachers, runs) + runs
 
     def _chosen(self, draws: list["_Point"]) -> list[WantedRun]:
         """The final runs of the best draw, the earliest of equal ones."""
@@ -151,15 +151,12 @@ class RowSearch:
         value, _, best = max(scored, key=lambda item: item[:2])
         source = f"search draw {best.number} of {len(draws)} ({self._part.maximize} {value:.2f})"
         chosen = {**self._searched.chosen, **best.params}
-        models = dict.fromkeys(one.pair.teacher for one in self._searched.templates)
-        teachers = {model: teacher_setting(self._dataset, model) for model in models}
         runs: list[WantedRun] = []
         for one in self._searched.templates:
             here = {name: chosen[name] for name in (*one.axes, *one.ranges) if name in chosen}
             resolved = settled(self._study, one, here, source)
-            runs += final_runs(self._study, self._dataset, one, here, resolved, teachers)
-        needed = {key for run in runs for key in run.needs}
-        return [teacher_run(one) for one in teachers.values() if one.run(0) in needed] + runs
+            runs += final_runs(self._study, self._dataset, one, here, resolved, self._final_teachers)
+        return teacher_runs(self._final_teachers, runs) + runs
 
     # Draws
 

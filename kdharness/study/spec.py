@@ -184,6 +184,22 @@ PairPart = Annotated[
 ]
 
 
+class FolderPart(Part):
+    """Images of one's own: `{folder: my-images.tar.xz, test: 0.2}`, looked up in the data directory."""
+
+    folder: Name
+    test: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The part of one tree that is held out as the test split; None for a tree with `train` and `test`."""
+    size: Annotated[int, Field(ge=8, le=512)] | None = None
+    """Pixels to which images of different sizes are brought; None where all have one size."""
+
+
+DatasetPart = Annotated[
+    Annotated[Name, Tag("<name>")] | Annotated[FolderPart, Tag("<folder>")],
+    Discriminator(lambda value: "<folder>" if isinstance(value, dict | FolderPart) else "<name>"),
+]
+
+
 class Finalists(Part):
     """The best draws, trained again with more seeds before one is chosen."""
 
@@ -260,7 +276,7 @@ class StudySpec(Part):
 
     study: StudyName
     about: Annotated[str, Field(max_length=2000)] = ""
-    dataset: Name
+    dataset: DatasetPart
     teachers: Annotated[
         Annotated[Name, Tag("<name>")] | Annotated[dict[str, Name], Tag("<map>")],
         Discriminator(lambda value: "<map>" if isinstance(value, dict) else "<name>"),
@@ -285,6 +301,16 @@ class StudySpec(Part):
     figures: list[FigurePart] = []
 
     @property
+    def dataset_name(self) -> str:
+        """The dataset as it is written: its name, or `folder` for every folder."""
+        return self.dataset if isinstance(self.dataset, str) else "folder"
+
+    @property
+    def dataset_title(self) -> str:
+        """What a person calls it: a folder by its own name."""
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.folder
+
+    @property
     def seed_list(self) -> list[int]:
         """`seeds: 3` means 0, 1, 2."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
@@ -292,6 +318,7 @@ class StudySpec(Part):
 
 PARTS: dict[tuple[str, ...], type[BaseModel]] = {
     (): StudySpec,
+    ("dataset",): FolderPart,
     ("recipe",): RecipeChange,
     ("pairs",): Product,
     ("distillers",): Group,

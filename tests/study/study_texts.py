@@ -1,8 +1,10 @@
 """Study files for tests: a small sound one, and ways to change a line of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdharness.core.errors import StudyError
+from kdharness.results.records import ImportedTeacher
 from kdharness.study.expand import Expansion, expand
 from kdharness.study.load import Study, parse_study
 
@@ -32,8 +34,8 @@ def study(text: str = SOUND) -> Study:
     return parse_study(text.encode(), "study.yaml")
 
 
-def expanded(text: str = SOUND, confirmed: int | None = None) -> Expansion:
-    return expand(study(text), data=Path("nowhere"), confirmed=confirmed)
+def expanded(text: str = SOUND, confirmed: int | None = None, imports: Sequence[ImportedTeacher] = ()) -> Expansion:
+    return expand(study(text), data=Path("nowhere"), imports=imports, confirmed=confirmed)
 
 
 def problems(text: str | bytes) -> list[str]:

@@ -22,7 +22,7 @@ class FakeStore:
 def test_a_fresh_plan_counts_settings_runs_and_missing_teachers() -> None:
     plan = make_plan(expanded(), None, slots=2)
     assert (plan.settings, plan.runs, plan.to_train, plan.reused) == (3, 7, 7, 0)
-    assert [(one.model, one.finished) for one in plan.teachers] == [("resnet20", False)]
+    assert [(one.model, one.origin, one.ready) for one in plan.teachers] == [("resnet20", "trained", False)]
     assert [(row.label, row.runs, row.missing) for row in plan.rows] == [("none", 2, 2), ("kd", 2, 2), ("KD+LS", 2, 2)]
     assert 10 < plan.seconds < 600
     assert 1 < plan.disk_mib < 100
@@ -37,7 +37,7 @@ def test_finished_runs_are_reused_and_their_time_is_taken_as_measure() -> None:
     )
     plan = make_plan(expanded(), store, slots=1)  # type: ignore[arg-type]
     assert (plan.runs, plan.reused, plan.to_train, plan.measured_runs) == (7, 4, 3, 4)
-    assert [one.finished for one in plan.teachers] == [True]
+    assert [one.ready for one in plan.teachers] == [True]
     assert [row.missing for row in plan.rows] == [0, 1, 2]
     assert plan.seconds == pytest.approx(3 * 9.0)
 
