@@ -46,6 +46,10 @@ class Home:
         """The finished student's weights."""
         return self.artifacts(run_id) / "student.safetensors"
 
+    def imported_weights(self, sha256: str) -> Path:
+        """Weights trained elsewhere, by their hash."""
+        return self.root / "teachers" / f"{sha256}.safetensors"
+
     def log(self, run_id: str) -> Path:
         return self.artifacts(run_id) / "log.txt"
 

@@ -210,6 +210,12 @@ class ImportedTeacher:
     path: str
     """Relative to the home directory."""
     added: datetime | None
+    verified: datetime | None = None
+    """When it was measured."""
+    fingerprint: str | None = None
+    """Of the dataset it was measured on."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """The file, its hash, format and keys, and what it says of itself."""
 
     @property
     def id(self) -> str:
@@ -284,6 +290,21 @@ class MirrorView:
     logged_epoch: int
     finished: bool
     """The tracker has already been told the end."""
+
+
+@dataclass(frozen=True)
+class TrainedTeacher:
+    """The student of a finished run that a study asked for as a teacher."""
+
+    run_id: str
+    model: str
+    dataset: str
+    weights_sha256: str
+    validation: float
+    """The part of train that it has not seen."""
+    test_top1: float | None
+    val_top1: float | None
+    finished: datetime | None
 
 
 @dataclass(frozen=True)

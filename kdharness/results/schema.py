@@ -258,6 +258,12 @@ class Teacher(Table):
     declared_top1: Mapped[float | None]
     measured_top1: Mapped[float | None]
     added_ms: Mapped[int]
+    accepted: Mapped[str | None]
+    """Why an import whose measured accuracy is not the declared one is used all the same."""
+    fingerprint: Mapped[str | None]
+    """Of the dataset that an import was measured on; the last measurement's."""
+    provenance: Mapped[str | None]
+    verified_ms: Mapped[int | None]
 
 
 class Prediction(Table):

@@ -26,6 +26,7 @@ from kdharness.results.records import (
     StudyChange,
     StudyRow,
     StudyText,
+    TrainedTeacher,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "StudyChange",
     "StudyRow",
     "StudyText",
+    "TrainedTeacher",
 ]
 
 
@@ -101,6 +103,39 @@ class Store:
     def draws(self, study: str, label: str) -> list[Draw]:
         """The search's points in number order, with their runs' states and final metrics."""
         return draws.read(self._database, study, label)
+
+    # Who may teach
+
+    def imported_teachers(self) -> list[ImportedTeacher]:
+        """All imports by name."""
+        return teachers.imported(self._database)
+
+    def add_teacher(
+        self,
+        *,
+        name: str,
+        model: str,
+        dataset: str,
+        weights_sha256: str,
+        path: str,
+        declared_top1: float | None,
+        provenance: Mapping[str, Any],
+    ) -> ImportedTeacher:
+        """Enter an import, unverified; one that is there already is returned with its new declared accuracy, if any.
+
+        Raises BadInput for a name that other weights have, and for another name of the same weights.
+        """
+        return teachers.add(self._database, name, model, dataset, weights_sha256, path, declared_top1, provenance)
+
+    def verified(
+        self, name: str, *, measured_top1: float, fingerprint: str, accepted: str | None = None
+    ) -> ImportedTeacher:
+        """Enter what the import scores on the test split of the data of `fingerprint`. Raises BadInput for no such."""
+        return teachers.verified(self._database, name, measured_top1, fingerprint, accepted)
+
+    def trained_teachers(self) -> list[TrainedTeacher]:
+        """The finished runs that a study asks for as teachers, by dataset and model."""
+        return teachers.trained(self._database)
 
     # Who works on what
 
@@ -205,10 +240,6 @@ class Store:
     def rows(self, study: str) -> list[ResultRow]:
         """One per run, label and pair, in the order of the study file."""
         return reading.rows(self._database, study)
-
-    def imported_teachers(self) -> list[ImportedTeacher]:
-        """Every import, by name."""
-        return teachers.imported(self._database)
 
     def export(self, study: str) -> Iterator[dict[str, Any]]:
         """The rows as JSON objects; non-finite metrics as "nan", "inf", "-inf", times as ISO 8601."""

@@ -41,6 +41,10 @@ def make(out: Path) -> None:
         store.end(claim_one(store, drawn[0].run_id), "diverged", reason="nan", message="loss is NaN in epoch 1")
         store.mirror_save(store.outbox()[0].study_run_id, external_id="e1", logged_epoch=3, finished=True)
         store.take_mirror_lease(Owner("host", "boot", 1, 2, "nonce"))
+        for name, declared, sha in (("unverified", None, "7" * 64), ("verified", 99.5, "8" * 64)):
+            weights = {"model": "resnet20", "dataset": "digits", "weights_sha256": sha, "path": f"teachers/{sha}"}
+            store.add_teacher(name=name, **weights, declared_top1=declared, provenance={"file": "a.pth", "bytes": 1})
+        store.verified("verified", measured_top1=98.25, fingerprint="f" * 64, accepted="other crop, ±")
         exported = list(store.export("mini"))
         store.close()
         shutil.copy(Path(home) / "results.db", out)

@@ -38,29 +38,32 @@ def rows(path: Path) -> dict[str, tuple[list[str], list[tuple]]]:
 
 
 def schema(path: Path) -> dict[str, str]:
-    """What `sqlite_master` says of every table and index, without white space."""
+    """What `sqlite_master` says of every table and index, without white space and quotes."""
     connection = sqlite3.connect(path)
     found = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'"
     )
-    said = {name: sorted(re.sub(r"\s", "", line).rstrip(",") for line in sql.splitlines()) for name, sql in found}
+    said = {name: sorted(re.sub(r"[\s\"]", "", line).rstrip(",") for line in sql.splitlines()) for name, sql in found}
     connection.close()
     return said
 
 
+NEXT = f"{len(kdharness.migrations.VERSIONS) + 1:04d}"
+
+
 @pytest.fixture
-def second_version(tmp_path, monkeypatch):
-    """Write `versions/0002` with the given body beside a copy of the migrations, and make it the newest."""
+def next_version(tmp_path, monkeypatch):
+    """Write `versions/NEXT` with the given body beside a copy of the migrations, and make it the newest."""
 
     def make(body: str) -> None:
         scripts = shutil.copytree(SCRIPTS, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-        (scripts / "versions" / "0002_next.py").write_text(
-            "import sqlalchemy as sa\nfrom alembic import op\n\nrevision = '0002'\ndown_revision = '0001'\n\n\n"
-            f"def upgrade():\n{body}"
+        (scripts / "versions" / f"{NEXT}_next.py").write_text(
+            f"import sqlalchemy as sa\nfrom alembic import op\n\nrevision = '{NEXT}'\n"
+            f"down_revision = '{kdharness.migrations.HEAD}'\n\n\ndef upgrade():\n{body}"
         )
         monkeypatch.setattr(kdharness.migrations, "__file__", str(scripts / "__init__.py"))
-        monkeypatch.setattr(upgrade_module, "VERSIONS", ("0001", "0002"))
-        monkeypatch.setattr(upgrade_module, "HEAD", "0002")
+        monkeypatch.setattr(upgrade_module, "VERSIONS", (*kdharness.migrations.VERSIONS, NEXT))
+        monkeypatch.setattr(upgrade_module, "HEAD", NEXT)
 
     return make
 
@@ -114,12 +117,12 @@ def test_an_old_database_upgrades_with_all_its_rows(old, tmp_path):
     assert [{name: row.get(name) for name in frozen[0]} for row in exported] == frozen
 
 
-def test_an_upgrade_keeps_a_backup_and_every_row(tmp_path, second_version):
+def test_an_upgrade_keeps_a_backup_and_every_row(tmp_path, next_version):
     path = tmp_path / "results.db"
-    shutil.copy(OLD[0], path)
+    shutil.copy(OLD[-1], path)
     before = rows(path)
     # a batch operation makes the table anew: with foreign keys on it would empty all that refer to it
-    second_version(
+    next_version(
         "    with op.batch_alter_table('studies') as table:\n"
         "        table.add_column(sa.Column('about', sa.Text(), nullable=True))\n"
         "        table.alter_column('created_ms', type_=sa.BigInteger())\n"
@@ -127,7 +130,7 @@ def test_an_upgrade_keeps_a_backup_and_every_row(tmp_path, second_version):
     backup = upgrade(path)
     assert rows(backup) == before
     after = rows(path)
-    assert after.pop("kdharness_version")[1] == [("0002",)]
+    assert after.pop("kdharness_version")[1] == [(NEXT,)]
     assert after.pop("studies")[0][-1] == "about"
     assert all(after[table] == before[table] for table in after)
     assert "uq_studies_name" in "".join(schema(path)["studies"])
@@ -141,11 +144,11 @@ def test_an_upgrade_keeps_a_backup_and_every_row(tmp_path, second_version):
         ("    op.execute('DELETE FROM settings')\n", "would break .* references"),
     ],
 )
-def test_an_upgrade_that_fails_changes_nothing(tmp_path, second_version, body, error):
+def test_an_upgrade_that_fails_changes_nothing(tmp_path, next_version, body, error):
     path = tmp_path / "results.db"
-    shutil.copy(OLD[0], path)
+    shutil.copy(OLD[-1], path)
     before = rows(path)
-    second_version(body)
+    next_version(body)
     with pytest.raises(Exception, match=error):
         upgrade(path)
     assert rows(path) == before
@@ -153,7 +156,7 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path, second_version, body, e
 
 def test_a_database_of_the_future_is_not_touched(tmp_path):
     path = tmp_path / "results.db"
-    shutil.copy(OLD[0], path)
+    shutil.copy(OLD[-1], path)
     connection = sqlite3.connect(path)
     connection.execute("UPDATE kdharness_version SET version_num = '0099'")
     connection.commit()

@@ -54,7 +54,7 @@ def test_a_newer_database_is_refused(tmp_path, empty_database, create):
 
 def test_a_worker_never_upgrades(tmp_path, empty_database, monkeypatch):
     shutil.copy(empty_database, tmp_path)
-    monkeypatch.setattr("kdharness.migrations.HEAD", "0002")
+    monkeypatch.setattr("kdharness.migrations.HEAD", "9999")
     with pytest.raises(EnvironmentRefused, match="db upgrade"):
         open_store(tmp_path, create=False)
 
