@@ -4,36 +4,35 @@ Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 that torchvision checks.
 """
 
-import hashlib
 import socket
 from collections.abc import Mapping
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
-from kdharness.core.types import Normalization, Split
-from kdharness.datasets.cache import Arrays, cached
-from kdharness.datasets.cifar_files import check_archive, decoded, members, unpacked
+from kdharness.core.types import Normalization
+from kdharness.datasets.cache import Arrays
+from kdharness.datasets.cifar_files import decoded
+from kdharness.datasets.files import CachedImages, FromFiles
+from kdharness.datasets.official import OfficialFiles
+from kdharness.datasets.official import fingerprint as fingerprint_of
 from kdharness.datasets.registry import DATASETS
-from kdharness.datasets.splitting import part_of
 
 PATIENCE_SECONDS = 20.0
 """How long a server may keep silent."""
 
 
-def _fingerprint(md5: str, normalization: Normalization) -> str:
-    """SHA-256 over what the archive is and how its pixels are scaled: known without the archive."""
-    return hashlib.sha256(f"{md5} {normalization!r}".encode()).hexdigest()
+MOST_BYTES = 256 * 2**20
+"""What an archive may unpack to; the official ones are 178 MiB at most."""
 
 
-class _Cifar:
+class _Cifar(FromFiles):
     """60,000 photographs of 32x32 pixels; the order is that of the official files.
 
     They are looked for in the data directory: the archive, or the directory that torchvision unpacks from it; without
@@ -62,24 +61,27 @@ class _Cifar:
     def __init__(self, data: Path) -> None:
         self._data = data
 
-    def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
-        """See `Dataset.split`. Raises EnvironmentRefused without the files, BadInput where they are other ones."""
-        return part_of(self.name, part, validation, lambda: self._official("train"), lambda: self._official("test"))
-
-    def _official(self, part: Literal["train", "test"]) -> Split:
-        images, labels = (torch.from_numpy(self._arrays[f"{part}-{what}"]) for what in ("images", "labels"))
-        return Split(images, labels, torch.arange(len(labels)))
-
     @cached_property
-    def _arrays(self) -> Arrays:
-        layout: dict[str, tuple[str, tuple[int, ...]]] = {}
-        for part, size in (("train", self.train_size), ("test", self.test_size)):
-            layout[f"{part}-images"] = ("uint8", (size, *self.image_shape))
-            layout[f"{part}-labels"] = ("int64", (size,))
-        return cached(self._data / f"{self.name}-{self.fingerprint[:12]}", layout, self._decode)
+    def images(self) -> CachedImages:
+        return CachedImages(
+            name=self.name,
+            place=self._data / f"{self.name}-{self.fingerprint[:12]}",
+            image_shape=self.image_shape,
+            train_size=self.train_size,
+            test_size=self.test_size,
+            decode=self.reread,
+        )
 
-    def _decode(self) -> Arrays:
-        source, files = self._files()
+    @property
+    def missing(self) -> str | None:
+        if self._files.are_there:
+            return None
+        return f"{self.name} is not in {self._data}: it is downloaded from {self.url} when it is wanted"
+
+    def reread(self) -> Arrays:
+        if not self._files.are_there:
+            self._download(self._files.archive)
+        source, files = self._files.read()
         arrays: dict[str, NDArray[Any]] = {}
         for part, names, size in (
             ("train", self.train_files, self.train_size),
@@ -92,33 +94,16 @@ class _Cifar:
             arrays |= {f"{part}-images": images.reshape(-1, *self.image_shape), f"{part}-labels": labels}
         return arrays
 
-    def _files(self) -> tuple[Path, dict[str, bytes]]:
-        """Where they were found, and the contents of the official files by name, each with its official hash."""
-        archive, folder = self._data / self.url.rpartition("/")[2], self._data / self.folder
-        wanted = {**self.train_files, **self.test_files}
-        if not archive.is_file() and not folder.is_dir():
-            self._download(archive)
-        source = archive if archive.is_file() else folder
-        remedy = f"delete it and take it again from {self.url}"
-        try:
-            if source == archive:
-                check_archive(archive, self.md5, remedy)
-                files = members(archive, {f"{self.folder}/{name}": name for name in wanted})
-            else:
-                files = unpacked(folder, wanted)
-        except OSError as error:
-            raise EnvironmentRefused(f"cannot be read: {error.strerror or error}", where=str(source)) from error
-        for name, md5 in wanted.items():
-            if name not in files:
-                raise BadInput(f"has no file {name!r}", where=str(source), remedy=remedy)
-            found = hashlib.md5(files[name], usedforsecurity=False).hexdigest()
-            if found != md5:
-                raise BadInput(
-                    f"{name} is not the official file (md5 {found}, expected {md5})",
-                    where=str(source),
-                    remedy=remedy,
-                )
-        return source, files
+    @property
+    def _files(self) -> OfficialFiles:
+        return OfficialFiles(
+            data=self._data,
+            url=self.url,
+            folder=self.folder,
+            files={**self.train_files, **self.test_files},
+            most_bytes=MOST_BYTES,
+            md5=self.md5,
+        )
 
     def _download(self, archive: Path) -> None:
         from torchvision.datasets.utils import download_url
@@ -152,7 +137,7 @@ class Cifar10(_Cifar):
     teacher_recipe = "cifar10-short"
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
     md5 = "c58f30108f718f92721af3b95e74349a"
-    fingerprint = _fingerprint(md5, normalization)
+    fingerprint = fingerprint_of(md5, normalization)
     folder = "cifar-10-batches-py"
     train_files: Mapping[str, str] = {
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -176,7 +161,7 @@ class Cifar100(_Cifar):
     teacher_recipe = "cifar100-240"
     url = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
     md5 = "eb9058c3a382ffc7106e4002c42a8d85"
-    fingerprint = _fingerprint(md5, normalization)
+    fingerprint = fingerprint_of(md5, normalization)
     folder = "cifar-100-python"
     train_files: Mapping[str, str] = {"train": "16019d7e3df5f24257cddd939b257f8d"}
     test_files: Mapping[str, str] = {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}

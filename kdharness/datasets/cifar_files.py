@@ -1,12 +1,7 @@
-"""The files inside the official CIFAR archives: limits on what is unpacked, and pickles read without running them."""
+"""The files inside the official CIFAR archives: pickles, read without running them."""
 
-import hashlib
 import io
 import pickle
-import tarfile
-import zlib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,53 +10,6 @@ from numpy.typing import NDArray
 from kdharness.core.errors import BadInput
 
 PIXELS = 3 * 32 * 32
-MOST_MEMBERS, MOST_BYTES = 32, 256 * 2**20
-"""What an archive may unpack to; the official ones are 9 members of 178 MiB at most."""
-
-
-def check_archive(archive: Path, md5: str, remedy: str) -> None:
-    """Raises BadInput where it has another hash."""
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != md5:
-        raise BadInput(
-            f"is not the official archive, or not all of it ({archive.stat().st_size:,} bytes, md5 {found}, "
-            f"expected {md5})",
-            where=str(archive),
-            remedy=remedy,
-        )
-
-
-def members(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
-    """The contents of the wanted members (path -> name) by name, read in passing: nothing is written to the disk."""
-    files = {}
-    total = 0
-    try:
-        with tarfile.open(archive, "r|gz") as tar:
-            for count, member in enumerate(tar, 1):
-                total += member.size
-                if count > MOST_MEMBERS or total > MOST_BYTES:
-                    raise BadInput(
-                        f"unpacks to more than {MOST_BYTES:,} bytes or {MOST_MEMBERS} members", where=str(archive)
-                    )
-                content = tar.extractfile(member) if member.isreg() and member.name in wanted else None
-                if content is not None:
-                    files[wanted[member.name]] = content.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"cannot be unpacked: {error}", where=str(archive)) from error
-    return files
-
-
-def unpacked(folder: Path, names: Mapping[str, str]) -> dict[str, bytes]:
-    """The contents of those of the files that are there."""
-    files = {}
-    for name in names:
-        path = folder / name
-        if path.is_file():
-            if path.stat().st_size > MOST_BYTES:
-                raise BadInput(f"is larger than {MOST_BYTES:,} bytes", where=str(path))
-            files[name] = path.read_bytes()
-    return files
 
 
 class _Numpy:

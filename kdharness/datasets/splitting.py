@@ -44,6 +44,10 @@ def held_out(labels: Tensor, fraction: float, stream: str) -> Tensor:
     mask = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(int(labels.max()) + 1):
         members = position[labels == label]
-        count = max(1, round(fraction * len(members)))
-        mask[members[rank[members].argsort()[:count]]] = True
+        mask[members[rank[members].argsort()[: held_out_count(len(members), fraction)]]] = True
     return mask
+
+
+def held_out_count(images: int, fraction: float) -> int:
+    """How many of a class of so many images are held out."""
+    return max(1, round(fraction * images))

@@ -17,7 +17,8 @@ import torch
 from cifar_archives import contents, dumped, official, pixels, tarred
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
-from kdharness.datasets import cifar_files
+from kdharness.datasets import cifar, cifar_files
+from kdharness.datasets import official as official_files
 from kdharness.datasets.cifar import Cifar10, Cifar100
 from kdharness.testing import check_dataset
 
@@ -163,10 +164,10 @@ def test_another_file_in_torchvisions_directory_is_named(small, tmp_path):
         small(tmp_path).split("train")
 
 
-@pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_MEMBERS"])
+@pytest.mark.parametrize("limit", [(cifar, "MOST_BYTES"), (official_files, "MOST_MEMBERS")], ids=lambda one: one[1])
 def test_an_archive_that_unpacks_to_too_much_is_refused(small, tmp_path, monkeypatch, limit):
     put_archive(small, tmp_path)
-    monkeypatch.setattr(cifar_files, limit, 2)
+    monkeypatch.setattr(*limit, 2)
     with pytest.raises(BadInput, match="unpacks to more than"):
         small(tmp_path).split("train")
 
@@ -243,7 +244,7 @@ def test_decoded_once_then_mapped_without_the_archive(small, tmp_path):
     opened = small(tmp_path)
     train = opened.split("train")
     assert time.perf_counter() - began < 0.5
-    assert isinstance(opened._arrays["train-images"], np.memmap)
+    assert isinstance(opened.images.arrays["train-images"], np.memmap)
     train.images.zero_()  # a private page: no other opening sees it
     assert small(tmp_path).split("train").images.any()
 
