@@ -1,7 +1,7 @@
 """The seams that carry tensors. Axes: B batch, K classes, C H W image, D pooled features.
 
-Student first, teacher second, everywhere. Layers have names (`stem`, `stage1..N`, `pooled`, and `stageN.preact` for a
-stage's output before its last ReLU), never list positions.
+Student first, teacher second, everywhere. Layers have names (`stem`, `stage1..N`, `pooled`, `stageN.preact` for a
+stage's output before its last ReLU, and `stageN.tokens` for what a transformer passes on), never list positions.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ class Outputs:
     pooled: Tensor
     """(B, D), before the classifier."""
     stages: Mapping[str, Tensor] = field(default_factory=dict)
-    """By layer name, (B, C, H, W)."""
+    """By layer name, (B, C, H, W); `stageN.tokens` are (B, T, D)."""
     second: "Outputs | None" = None
     """The outputs for the second view of the same images."""
 
@@ -102,19 +102,30 @@ class NetworkView(Protocol):
 
     @property
     def classifier(self) -> nn.Linear:
-        """The layer from pooled features to logits."""
+        """The layer from pooled features to logits.
+
+        A network with a second head shows that head's logits as the layer `distill_logits`: its `logits` are the
+        classifier's in train mode and the mean of both heads' in eval mode.
+        """
         ...
 
     @property
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Per layer name the modules that make it, and `classifier`: what a phase names as trainable."""
+        """Per layer name the modules that make it, and `classifier`: what a phase names as trainable.
+
+        Together they hold every parameter. Those that the network keeps outside its modules (a class token, a position
+        embedding) stand in an `nn.ParameterList` beside the modules of their layer.
+        """
         ...
 
     def forward_from(self, stage: str, features: Tensor, *, update_statistics: bool = False) -> Outputs:
         """Continue with the tensor that the network itself passes on after `stage`; later stages, pooled and logits.
 
+        A transformer that passes on more than the map `stageK` (a class token) passes on the layer `stageK.tokens`,
+        (B, T, D) with the patches last: it continues from that, and from the bare map raises KeyError, which names it.
+
         Gradients flow through. Batch norms in train mode use the batch but leave their running statistics alone
-        unless `update_statistics`. Raises KeyError for a layer the network lacks.
+        unless `update_statistics`. Raises KeyError for a layer the network lacks or does not pass on.
         """
         ...
 
@@ -145,7 +156,10 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Outputs:
-        """(B, C, H, W) -> Outputs with every stage and `.preact` that the network has."""
+        """(B, C, H, W) -> Outputs with every stage, `.preact` and `.tokens` that the network has.
+
+        What it draws at random (drop path) comes from torch's global generator, and only in train mode.
+        """
 
     @abstractmethod
     def forward_from(self, stage: str, features: Tensor, *, update_statistics: bool = False) -> Outputs:
@@ -162,6 +176,14 @@ class ModelEntry:
     revision: int = 1
     printed: str = ""
     """As papers print it: ResNet32×4, WRN-40-2."""
+    native: int = 32
+    """Pixels of a side of the images that the literature gives it."""
+    classes: int = 100
+    """Of the networks that the literature counts and releases."""
+    smallest: int = 8
+    """Pixels of a side of the smallest images that it takes; it takes every power of two times that."""
+    published: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Dataset -> test top-1 accuracy (%) when trained on labels alone, as papers print it."""
 
 
 @dataclass(frozen=True)

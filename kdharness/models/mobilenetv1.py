@@ -84,5 +84,13 @@ def _before_last_relu(units: nn.Sequential, features: Tensor) -> Tensor:
 
 
 MODELS.add("mobilenetv1", "MobileNetV1_imagenet")(
-    ModelEntry("mobilenetv1", "mobilenetv1", MobileNetV1, printed="MobileNet-V1")
+    ModelEntry(
+        "mobilenetv1",
+        "mobilenetv1",
+        MobileNetV1,
+        printed="MobileNet-V1",
+        native=224,
+        classes=1000,
+        published={"imagenet": 68.87},
+    )
 )

@@ -112,4 +112,4 @@ def _from_convolution(module: nn.Module, state: dict[str, Any], prefix: str, *_:
 
 
 _NAME = "mobilenetv2_tinyimagenet"
-MODELS.add(_NAME)(ModelEntry(_NAME, _NAME, TinyImageNetMobileNetV2, printed="MobileNet-V2"))
+MODELS.add(_NAME)(ModelEntry(_NAME, _NAME, TinyImageNetMobileNetV2, printed="MobileNet-V2", native=64, classes=200))

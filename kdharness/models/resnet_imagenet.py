@@ -1,4 +1,4 @@
-"""The ImageNet ResNets 18, 34, 50 and 101: torchvision's networks with the stages named.
+"""The ImageNet ResNets 18, 34, 50, 101 and 152: torchvision's networks with the stages named.
 
 Keys, weights and numbers are torchvision's; `IMAGENET1K_V1` is what the papers' teachers and baselines are. Stage k of
 4 is `layerk`, at 1/4, 1/8, 1/16 and 1/32 of the image size; the stem is the 7x7 convolution at 1/2 after its ReLU, in
@@ -90,10 +90,26 @@ def _before_last_relu(blocks: nn.Sequential, features: Tensor) -> Tensor:
 def _build(depth: int, num_classes: int, image_shape: tuple[int, int, int]) -> ImageNetResNet:
     from torchvision import models  # here: naming the zoo must not cost its import
 
-    makers = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50, 101: models.resnet101}
+    makers = {
+        18: models.resnet18,
+        34: models.resnet34,
+        50: models.resnet50,
+        101: models.resnet101,
+        152: models.resnet152,
+    }
     return ImageNetResNet(makers[depth](num_classes=num_classes), image_shape)
 
 
-for _depth in (18, 34, 50, 101):
+for _depth, _top1 in ((18, 69.76), (34, 73.31), (50, 76.13), (101, 77.37), (152, 78.31)):  # IMAGENET1K_V1
     _name = f"resnet{_depth}_imagenet"
-    MODELS.add(_name)(ModelEntry(_name, "resnet_imagenet", partial(_build, _depth), printed=f"ResNet{_depth}"))
+    MODELS.add(_name)(
+        ModelEntry(
+            _name,
+            "resnet_imagenet",
+            partial(_build, _depth),
+            printed=f"ResNet{_depth}",
+            native=224,
+            classes=1000,
+            published={"imagenet": _top1},
+        )
+    )

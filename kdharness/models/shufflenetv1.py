@@ -94,5 +94,11 @@ def _stage(channels: int, out_channels: int, units: int) -> nn.Sequential:
 
 
 MODELS.add("shufflenetv1", "ShuffleV1")(
-    ModelEntry("shufflenetv1", "shufflenetv1", ShuffleNetV1, printed="ShuffleNet-V1")
+    ModelEntry(
+        "shufflenetv1",
+        "shufflenetv1",
+        ShuffleNetV1,
+        printed="ShuffleNet-V1",
+        published={"cifar100": 70.50},
+    )
 )

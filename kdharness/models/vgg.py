@@ -103,5 +103,8 @@ def _build(depth: int, num_classes: int, image_shape: tuple[int, int, int]) -> V
     return VGG(depth, num_classes, image_shape)
 
 
+PUBLISHED = {8: {"cifar100": 70.36}, 13: {"cifar100": 74.64}}  # RepDistiller, after epoch 240
+
 for _depth in CONVOLUTIONS:
-    MODELS.add(f"vgg{_depth}")(ModelEntry(f"vgg{_depth}", "vgg", partial(_build, _depth), printed=f"VGG{_depth}"))
+    _name, _make, _published = f"vgg{_depth}", partial(_build, _depth), PUBLISHED.get(_depth, {})
+    MODELS.add(_name)(ModelEntry(_name, "vgg", _make, printed=f"VGG{_depth}", published=_published))

@@ -10,18 +10,30 @@ from kdharness.core.types import Model, ModelEntry, Outputs
 from kdharness.testing.expect import expect
 
 NUM_CLASSES = 10
-SMALL, CIFAR = (3, 8, 8), (3, 32, 32)
+Shape = tuple[int, int, int]
 
 
-def check_model(entry: ModelEntry, image_shapes: tuple[tuple[int, int, int], ...] = (SMALL, CIFAR)) -> None:
-    """Every check of this module on networks built for `image_shapes`. Raises AssertionError with what is broken."""
-    for shape in image_shapes:
+def check_model(entry: ModelEntry, image_shapes: tuple[Shape, ...] = ()) -> None:
+    """Every check of this module on networks built for `image_shapes`. Raises AssertionError with what is broken.
+
+    The shapes checked are by default (3, 8, 8) and (3, 32, 32), or those of the network's smallest images and of images
+    four times as large. Every check of one shape takes the first.
+    """
+    for shape in image_shapes or (smallest_shape(entry), larger_shape(entry)):
         check_shapes(entry, shape)
     for check in MODEL_CHECKS:
-        check(entry, image_shapes[0])
+        check(entry, image_shapes[0] if image_shapes else None)
 
 
-def check_shapes(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -> None:
+def smallest_shape(entry: ModelEntry) -> Shape:
+    return (3, entry.smallest, entry.smallest)
+
+
+def larger_shape(entry: ModelEntry) -> Shape:
+    return (3, 4 * entry.smallest, 4 * entry.smallest)
+
+
+def check_shapes(entry: ModelEntry, image_shape: Shape | None = None) -> None:
     """`shapes` are those of the real outputs: every stage by name, `pooled` and `logits`, and no others."""
     model, images = _made(entry, image_shape)
     outputs = _run(model.eval(), images)
@@ -32,30 +44,41 @@ def check_shapes(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -
     expect(
         declared["logits"] == (NUM_CLASSES,), f"{entry.name} has {declared['logits']} logits for {NUM_CLASSES} classes"
     )
-    expect("stage1" in declared, f"{entry.name} names no stage1: layers are stem, stage1..N and their .preact")
+    expect("stage1" in declared, f"{entry.name} names no stage1: layers are stem, stage1..N and their .preact, .tokens")
+    for name, shape in declared.items():
+        stage, _, kind = name.partition(".")
+        if kind == "tokens":
+            wide, height, width = declared.get(stage, (0, 0, 0))
+            fits = len(shape) == 2 and shape[0] >= height * width and shape[1] == wide
+            expect(fits, f"{entry.name}: {name} {shape} cannot hold the map {stage} {declared.get(stage)}")
+            tokens, patches = outputs.stages[name], outputs.stages[stage].flatten(2).transpose(1, 2)
+            expect(_near(tokens[:, -height * width :], patches), f"{entry.name}: {stage} is not the end of {name}")
 
 
-def check_tails(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -> None:
+def check_tails(entry: ModelEntry, image_shape: Shape | None = None) -> None:
     """`forward_from(stage, outputs of the stage)` gives the network's own later stages and logits, in both modes.
 
-    A `.preact` that is not on the network's path may raise KeyError; every other layer must be accepted.
+    What the network does not pass on may raise KeyError: a `.preact` off its path, a map beside its `.tokens` (which
+    the error names), and beside `distill_logits` that layer and `pooled`. Every other layer must be accepted.
+    In train mode a network that draws at random is not compared: a tail has other draws.
     """
     for training in (False, True):
         model, images = _made(entry, image_shape)
         model.train(training)
-        whole = _run(model, images)
+        draws, whole = _drawn(model, images)
         for stage in (*whole.stages, "pooled"):
             features = whole.pooled if stage == "pooled" else whole.stages[stage]
             try:
                 with torch.no_grad():
                     tail = model.forward_from(stage, features)
-            except KeyError:
-                expect(stage.endswith(".preact"), f"{entry.name} cannot continue from {stage}")
+            except KeyError as error:
+                expect(_off_path(stage, whole, str(error)), f"{entry.name} cannot continue from {stage}: {error}")
                 continue
             where = f"{entry.name} from {stage}, {'train' if training else 'eval'} mode"
             for name, later in {**tail.stages, "pooled": tail.pooled, "logits": tail.logits}.items():
                 own = {**whole.stages, "pooled": whole.pooled, "logits": whole.logits}[name]
-                expect(_near(later, own), f"{where}: {name} differs from the whole network's")
+                same = later.shape == own.shape if draws else _near(later, own)
+                expect(same, f"{where}: {name} differs from the whole network's")
             place = list(whole.stages).index(stage) if stage != "pooled" else len(whole.stages)
             later_names = [
                 name for name in list(whole.stages)[place + 1 :] if name.split(".")[0] != stage.split(".")[0]
@@ -68,17 +91,24 @@ def check_tails(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) ->
     raise AssertionError(f"{entry.name} continues from a layer it lacks: forward_from must raise KeyError")
 
 
-def check_statistics(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -> None:
+def _off_path(stage: str, whole: Outputs, error: str) -> bool:
+    """Whether the network may refuse to continue from `stage` with this error."""
+    if f"{stage}.tokens" in whole.stages:
+        return f"{stage}.tokens" in error
+    return stage.endswith(".preact") or ("distill_logits" in whole.stages and stage in ("pooled", "distill_logits"))
+
+
+def check_statistics(entry: ModelEntry, image_shape: Shape | None = None) -> None:
     """A tail moves running statistics only with `update_statistics`, only its own, and leaves the mode as it was."""
     model, images = _made(entry, image_shape)
     model.train()
-    features = _run(model, images).stages["stage1"]
+    stage, features = _passed_on(_run(model, images), "stage1")
     before = _buffers(model)
     with torch.no_grad():
-        model.forward_from("stage1", features + 1)
+        model.forward_from(stage, features + 1)
     expect(_same(before, _buffers(model)), f"{entry.name}: a tail moved running statistics without being asked")
     with torch.no_grad():
-        model.forward_from("stage1", features + 1, update_statistics=True)
+        model.forward_from(stage, features + 1, update_statistics=True)
     after = _buffers(model)
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     expect(bool(moved) or not before, f"{entry.name}: update_statistics moved nothing")
@@ -89,32 +119,45 @@ def check_statistics(entry: ModelEntry, image_shape: tuple[int, int, int] = SMAL
     wrong = [key for key in moved if key.rsplit(".", 1)[0] in fixed]
     expect(not wrong, f"{entry.name}: a tail from stage1 moved {wrong}")
     again = _run(model, images)
-    expect(not _same(after, _buffers(model)), f"{entry.name}: the network stopped tracking statistics after a tail")
+    stopped = bool(after) and _same(after, _buffers(model))
+    expect(not stopped, f"{entry.name}: the network stopped tracking statistics after a tail")
     expect(again.logits.shape == (len(images), NUM_CLASSES), f"{entry.name}: logits have shape {again.logits.shape}")
 
 
-def check_gradients_through_tails(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -> None:
+def check_gradients_through_tails(entry: ModelEntry, image_shape: Shape | None = None) -> None:
     """Gradients flow through a frozen network's tail to the features, and its parameters get none."""
     model, images = _made(entry, image_shape)
     model.eval().requires_grad_(False)
-    features = _run(model, images).stages["stage2"].requires_grad_()
-    gradient = torch.autograd.grad(model.forward_from("stage2", features).logits.sum(), features)[0]
+    stage, features = _passed_on(_run(model, images), "stage2")
+    features.requires_grad_()
+    gradient = torch.autograd.grad(model.forward_from(stage, features).logits.sum(), features)[0]
     expect(bool(gradient.any()), f"{entry.name}: no gradient flows through forward_from")
 
 
-def check_members(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -> None:
-    """`classifier`, `batch_norms` and `layers` are the network's own modules, and together hold every parameter."""
+def check_members(entry: ModelEntry, image_shape: Shape | None = None) -> None:
+    """`classifier`, `batch_norms` and `layers` are the network's own modules, and `layers` hold every parameter.
+
+    `classifier(pooled)` is `logits`; in eval mode of a network with `distill_logits`, `logits` are the mean of the two.
+    """
     model, images = _made(entry, image_shape)
-    outputs = _run(model.eval(), images)
     own = set(model.modules())
     expect(model.classifier in own, f"{entry.name}: classifier is not one of its modules")
-    expect(_near(model.classifier(outputs.pooled), outputs.logits), f"{entry.name}: classifier(pooled) is not logits")
+    for training in (True, False):
+        outputs = _run(model.train(training), images)
+        logits = model.classifier(outputs.pooled)
+        if "distill_logits" in outputs.stages and not training:
+            logits = (logits + outputs.stages["distill_logits"]) / 2
+        where = f"{entry.name}, {'train' if training else 'eval'} mode"
+        expect(_near(logits, outputs.logits), f"{where}: classifier(pooled) is not logits")
     for stage, norm in model.batch_norms.items():
         expect(norm in own and isinstance(norm, nn.BatchNorm2d), f"{entry.name}: batch_norms[{stage}] is not its own")
         channels = model.shapes[stage][0]
         expect(norm.num_features == channels, f"{entry.name}: batch_norms[{stage}] has {norm.num_features} channels")
     named = [module for modules in model.layers.values() for module in modules]
-    expect(all(module in own for module in named), f"{entry.name}: layers names a module that is not its own")
+    parameters = {id(parameter) for parameter in model.parameters()}
+    for module in named:
+        loose = isinstance(module, nn.ParameterList) and all(id(value) in parameters for value in module.parameters())
+        expect(module in own or loose, f"{entry.name}: layers names a module that is not its own")
     held = {id(parameter) for module in named for parameter in module.parameters()}
     lost = [key for key, parameter in model.named_parameters() if id(parameter) not in held]
     expect(not lost, f"{entry.name}: no layer holds {', '.join(lost)}")
@@ -122,14 +165,19 @@ def check_members(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) 
     expect(stages | {"classifier"} <= set(model.layers), f"{entry.name}: layers lacks some of {sorted(stages)}")
 
 
-def check_reproducible(entry: ModelEntry, image_shape: tuple[int, int, int] = SMALL) -> None:
-    """One seed gives one network; its forward draws nothing; its weights survive a state_dict round trip."""
+def check_reproducible(entry: ModelEntry, image_shape: Shape | None = None) -> None:
+    """One seed gives one network; its weights survive a state_dict round trip; its forward draws nothing in eval mode.
+
+    In train mode it may draw, from torch's global generator: one seed gives one result.
+    """
     first, images = _made(entry, image_shape)
     second, _ = _made(entry, image_shape)
     expect(_same(first.state_dict(), second.state_dict()), f"{entry.name}: one seed built two different networks")
-    state = torch.get_rng_state()
-    outputs = _run(first.train(), images)
-    expect(torch.equal(torch.get_rng_state(), state), f"{entry.name}: the forward pass draws from the global generator")
+    draws, outputs = _drawn(first.eval(), images)
+    expect(not draws, f"{entry.name}: the forward pass draws from the global generator in eval mode")
+    expect(torch.equal(outputs.logits, _run(first, images).logits), f"{entry.name}: eval mode gives two results")
+    again, outputs = (_drawn(network.train(), images)[1] for network in (second, first))
+    expect(torch.equal(again.logits, outputs.logits), f"{entry.name}: one seed gives two results in train mode")
     expect(bool(torch.isfinite(outputs.logits).all()), f"{entry.name}: logits are not finite")
     third, _ = _made(entry, image_shape, seed=2)
     expect(not _same(first.state_dict(), third.state_dict()), f"{entry.name}: the seed does not reach the weights")
@@ -138,7 +186,7 @@ def check_reproducible(entry: ModelEntry, image_shape: tuple[int, int, int] = SM
     expect(same, f"{entry.name}: a loaded state_dict gives other logits")
 
 
-MODEL_CHECKS: tuple[Callable[[ModelEntry, tuple[int, int, int]], None], ...] = (
+MODEL_CHECKS: tuple[Callable[[ModelEntry, Shape | None], None], ...] = (
     check_tails,
     check_statistics,
     check_gradients_through_tails,
@@ -147,12 +195,33 @@ MODEL_CHECKS: tuple[Callable[[ModelEntry, tuple[int, int, int]], None], ...] = (
 )
 
 
-def _made(entry: ModelEntry, image_shape: tuple[int, int, int], seed: int = 1) -> tuple[Model, Tensor]:
-    """A float64 network and two images of noise."""
+def _made(entry: ModelEntry, image_shape: Shape | None, seed: int = 1) -> tuple[Model, Tensor]:
+    """A float64 network and two images of noise; weights that start at zero get noise, not to hide what feeds them."""
+    image_shape = image_shape or smallest_shape(entry)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = entry.build(NUM_CLASSES, image_shape).double()
-    return model, torch.randn((2, *image_shape), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    noise = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1 and not parameter.any():
+                parameter.normal_(generator=noise)
+    return model, torch.randn((2, *image_shape), generator=noise, dtype=torch.float64)
+
+
+def _drawn(model: Model, images: Tensor) -> tuple[bool, Outputs]:
+    """Whether the forward pass draws from the global generator, seeded for it, and what it returns."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        state = torch.get_rng_state()
+        outputs = _run(model, images)
+        return not torch.equal(torch.get_rng_state(), state), outputs
+
+
+def _passed_on(outputs: Outputs, stage: str) -> tuple[str, Tensor]:
+    """The layer to continue from after `stage`: its tokens, where it has some."""
+    name = f"{stage}.tokens" if f"{stage}.tokens" in outputs.stages else stage
+    return name, outputs.stages[name]
 
 
 def _run(model: Model, images: Tensor) -> Outputs:
