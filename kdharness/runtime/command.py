@@ -90,7 +90,8 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
     study = expansion.study
     for warning in expansion.warnings:
         _say(console, f"{study.path}: warning: {warning}")
-    spec = study.spec.model_dump(mode="json", exclude_none=True, include={"about", "tables", "figures", "paired"})
+    kept = {"about", "dataset", "tables", "figures", "paired"}
+    spec = study.spec.model_dump(mode="json", exclude_none=True, include=kept)
     change = store.save_study(study.name, study.text, expansion.wanted, path=study.path, spec=spec)
     parts = [f"{change.new} new", f"{change.reused} reused", f"{change.waiting} to go on with"]
     parts += [f"{change.dropped} no longer asked for (kept)"] if change.dropped else []

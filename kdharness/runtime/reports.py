@@ -25,6 +25,11 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     from kdharness.results.frame import load_frame
 
     frame = load_frame(store, studies)
+    for study in studies:
+        dataset = store.study(study).spec.get("dataset")
+        if isinstance(dataset, dict):  # a folder of images, by the name that people gave it
+            here = frame["study"] == study
+            frame.loc[here, "dataset"] = [f"{dataset['folder']} ({name})" for name in frame.loc[here, "dataset"]]
     specs = [TableSpec.model_validate(table) for table in store.study(studies[0]).spec.get("tables") or [{}]]
     if changes:
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
