@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kdharness.core.keys import Since
+
 Weight = Annotated[float, Field(strict=True, ge=0, le=1e6)]
 Temperature = Annotated[float, Field(strict=True, gt=0, le=1000)]
 
@@ -21,12 +23,23 @@ Warmup = Annotated[
     ),
 ]
 Standardize = Annotated[
-    Literal["none", "zscore"],
-    Field(description="`zscore` standardizes every row of both logits before the temperature (Sun et al. 2024)."),
+    Literal["none", "zscore", "mean", "std"],
+    Field(
+        description="`zscore` standardizes every row of both logits before the temperature (Sun et al. 2024); `mean` "
+        "only subtracts the row's mean, `std` only divides by its deviation (their Table 4)."
+    ),
 ]
 StdKind = Annotated[
     Literal["sample", "population"],
-    Field(description="Which standard deviation zscore divides by: the code's (sample) or the paper's (population)."),
+    Field(
+        description="Which standard deviation zscore and std divide by: the code's (sample) or the paper's "
+        "(population)."
+    ),
+]
+Reduction = Annotated[
+    Literal["batch", "mean"],
+    Field(description="The divergence is averaged over the batch, or over batch and classes (K times smaller)."),
+    Since("batch"),
 ]
 Exponent = Annotated[
     float,

@@ -62,10 +62,9 @@ class DKD(Distiller):
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        student_logits, teacher_logits = in_full(student.logits), in_full(teacher.logits)
-        if self.config.standardize == "zscore":
-            student_logits = standardized(student_logits, self.config.std)
-            teacher_logits = standardized(teacher_logits, self.config.std)
+        student_logits, teacher_logits = (
+            standardized(in_full(each.logits), self.config.std, self.config.standardize) for each in (student, teacher)
+        )
         temperature = self.config.temperature
         return {
             "ce": cross_entropy(student.logits, batch.labels),

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdharness.core.types import Batch, Distiller, DistillerConfig, Needs, Outputs
-from kdharness.distillers.constants import CrossEntropyWeight, Standardize, StdKind, Temperature, Weight
+from kdharness.distillers.constants import CrossEntropyWeight, Reduction, Standardize, StdKind, Temperature, Weight
 from kdharness.distillers.losses import cross_entropy, softened_kl, standardized
 from kdharness.distillers.registry import DISTILLERS
 
@@ -22,7 +22,11 @@ class KD(Distiller):
     `standardize: zscore` is logit standardization (Sun et al., CVPR 2024, arXiv 2403.01427): both logits are
     standardized over the classes of each row before the temperature, cross-entropy still sees raw logits. Paper
     (population standard deviation, Algorithm 1) and code (sample standard deviation plus 1e-7) disagree; the code is
-    followed, `std: population` is the paper's.
+    followed, `std: population` is the paper's. `mean` and `std` alone are columns of their Table 4: behind a softmax
+    `mean` is plain KD and `std` is `zscore`, so what the table prints between them is not the method's.
+
+    `reduction: mean` divides by the classes too, as the code of teacher assistants does (Mirzadeh et al., AAAI 2020;
+    torch's default for KLDivLoss): their kd weights are for a term K times smaller.
     """
 
     class Config(DistillerConfig):
@@ -31,11 +35,13 @@ class KD(Distiller):
         temperature: Annotated[Temperature, Field(description="Divides both logits (T, tau).")] = 4.0
         standardize: Standardize = "none"
         std: StdKind = "sample"
+        reduction: Reduction = "batch"
 
     config: Config
     paper = (
         "Hinton, Vinyals, Dean, arXiv 1503.02531 (2015). Equals mdistiller a08d46f, distillers/KD.py; with zscore, "
-        "Sun et al., CVPR 2024, logit-standardization-KD f6e5aa5, distillers/KD.py."
+        "Sun et al., CVPR 2024, logit-standardization-KD f6e5aa5, distillers/KD.py; with reduction mean, Mirzadeh et "
+        "al., AAAI 2020, Teacher-Assistant-Knowledge-Distillation 0f8168f, train.py."
     )
     revision = 1
     preset = "hinton2015"
@@ -45,13 +51,14 @@ class KD(Distiller):
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        student_logits, teacher_logits = student.logits, teacher.logits
-        if self.config.standardize == "zscore":
-            student_logits = standardized(student_logits, self.config.std)
-            teacher_logits = standardized(teacher_logits, self.config.std)
+        config = self.config
+        student_logits, teacher_logits = (
+            standardized(each.logits, config.std, config.standardize) for each in (student, teacher)
+        )
+        divergence = softened_kl(student_logits, teacher_logits, config.temperature)
         return {
             "ce": cross_entropy(student.logits, batch.labels),
-            "kd": softened_kl(student_logits, teacher_logits, self.config.temperature),
+            "kd": divergence if config.reduction == "batch" else divergence / student.logits.shape[1],
         }
 
     def weights(self, epoch: int) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Std = Literal["sample", "population"]
+Standardizing = Literal["none", "zscore", "mean", "std"]
 
 
 def in_full(values: Tensor) -> Tensor:
@@ -38,15 +39,21 @@ def kl_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
 
 
-def standardized(logits: Tensor, std: Std = "sample") -> Tensor:
+def standardized(logits: Tensor, std: Std = "sample", kind: Standardizing = "zscore") -> Tensor:
     """Every row minus its mean, over its standard deviation: (B, K) -> (B, K); the gradient flows through both.
 
     Sun et al., CVPR 2024. Algorithm 1 of the paper divides by the population standard deviation (1/K); the authors'
     code and their Figure 2 use the sample's (1/(K-1)) and add 1e-7 to it: `sample`. A constant row becomes 0.
+    `kind` is a column of their Table 4: none of the two steps, one or both. Softmax does not see a shift, so behind
+    one `mean` equals `none` and `std` equals `zscore`, whatever the table's columns print.
     """
+    if kind == "none":
+        return logits
     logits = in_full(logits)
-    deviation = logits.std(dim=1, keepdim=True, correction=1 if std == "sample" else 0)
-    return (logits - logits.mean(dim=1, keepdim=True)) / (1e-7 + deviation)
+    centred = logits if kind == "std" else logits - logits.mean(dim=1, keepdim=True)
+    if kind == "mean":
+        return centred
+    return centred / (1e-7 + logits.std(dim=1, keepdim=True, correction=1 if std == "sample" else 0))
 
 
 def warmed_up(weight: float, epoch: int, warmup: int) -> float:

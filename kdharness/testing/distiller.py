@@ -210,16 +210,18 @@ def check_phases(distiller: type[Distiller], config: Config = None) -> None:
 
 
 def check_zero_at_equal(distiller: type[Distiller], config: Config = None, terms: Collection[str] = ()) -> None:
-    """The named terms are 0 and have no gradient where the student's logits are the teacher's."""
+    """The named terms are 0 and have no gradient where the student's logits are the teacher's, one for both views."""
     bench = Bench.make(distiller, config)
     student, teacher = bench.outputs()
+    teacher = with_logits(teacher, teacher.logits)
     logits = teacher.logits.clone().requires_grad_()
     values = bench.losses(with_logits(student, logits), teacher)
     for term in terms:
         gradient = torch.autograd.grad(values[term], logits, retain_graph=True)[0]
         expect(float(values[term].detach().abs()) < 1e-12, f"{term} is {values[term]} at the teacher's own outputs")
         expect(float(gradient.abs().max()) < 1e-10, f"{term} is not minimal at the teacher's own outputs")
-        far = bench.losses(with_logits(student, teacher.logits.flip(1)), teacher)[term]
+        # flipped for those that do not see a scale, doubled for those that do not see the order of the classes
+        far = bench.losses(with_logits(student, 2 * teacher.logits.flip(1)), teacher)[term]
         expect(float(far.detach()) > 1e-6, f"{term} does not grow away from the teacher's outputs")
 
 

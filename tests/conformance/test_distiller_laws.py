@@ -9,7 +9,11 @@ from kdharness.distillers.registry import DISTILLERS
 from kdharness.testing.distiller import DISTILLER_CHECKS, check_zero_at_equal
 
 SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
-    "kd": ({"standardize": "zscore"}, {"standardize": "zscore", "std": "population"}),
+    "kd": (
+        {"standardize": "zscore"},
+        {"standardize": "zscore", "std": "population"},
+        {"standardize": "std", "reduction": "mean"},
+    ),
     "dkd": ({"standardize": "zscore", "warmup": 0},),
     "luminet": ({"warmup": 0, "temperature": 0.7},),
     "fitnet": ({"layer": "stem"},),
@@ -19,6 +23,7 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "skd": ({"temperature": 1.0},),
     "ctkd": ({"base": "dkd"}, {"standardize": "zscore", "curriculum": "linear"}),
     "dml": ({"epsilon": 1e-8},),
+    "mlkd": ({"standardize": "zscore"}, {"standardize": "mean"}),
     "ttm": ({"exponent": 0.5},),
     "wttm": ({"exponent": 0.5},),
 }
@@ -29,6 +34,7 @@ ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {
     "skd": ("kd",),
     "ctkd": ("kd", "tckd", "nckd"),
     "dml": ("kl",),
+    "mlkd": ("instance", "batch", "class"),
 }
 
 CASES = [

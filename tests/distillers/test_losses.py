@@ -6,7 +6,15 @@ import pytest
 import torch
 from stand_in import logits
 
-from kdharness.distillers.losses import cross_entropy, kl_divergence, softened_kl, standardized, warmed_up
+from kdharness.core.types import Outputs
+from kdharness.distillers.losses import (
+    cross_entropy,
+    kl_divergence,
+    softened_kl,
+    standardized,
+    warmed_up,
+)
+from kdharness.distillers.views import of_both_views
 
 # The toy case of Sun et al. 2024, Figure 2: teacher, a student that errs, a student that is right at another scale.
 TEACHER = torch.tensor([[1.0, 4.0, 3.0, 2.0]], dtype=torch.float64)
@@ -27,6 +35,20 @@ def test_the_figure_of_logit_standardization() -> None:
 def test_the_paper_s_algorithm_divides_by_the_population_deviation() -> None:
     value = softened_kl(standardized(WRONG, "population"), standardized(TEACHER, "population"), 1.0)
     assert value.item() == pytest.approx(0.134699515595084, abs=1e-6)
+
+
+def test_the_figure_s_columns_without_one_of_the_two_steps() -> None:
+    for student, plain, full in ((WRONG, 0.1749, 0.0995), (RIGHT, 0.3457, 0.0)):
+        for kind, expected in (("none", plain), ("mean", plain), ("std", full), ("zscore", full)):
+            value = softened_kl(standardized(student, kind=kind), standardized(TEACHER, kind=kind), 1.0)
+            assert value.item() == pytest.approx(expected, abs=5e-5)
+    assert standardized(WRONG, kind="none") is WRONG
+    assert standardized(WRONG, kind="mean")[0].tolist() == pytest.approx([-1.2, 0.6, 0.8, -0.2], rel=1e-12)
+
+
+def test_a_method_of_two_views_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match="views=2"):
+        of_both_views(Outputs(WRONG, WRONG))
 
 
 def test_divergence_of_two_classes_by_hand() -> None:

@@ -1,7 +1,8 @@
 """Each method against an identity or a value worked out by hand (the golden vectors check the rest)."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from pydantic import ValidationError
 from stand_in import batch, logits, outputs
 
 from kdharness.core.errors import IncompatiblePair, UnknownName
-from kdharness.core.types import BuildContext, Outputs
+from kdharness.core.keys import canonical
+from kdharness.core.types import BuildContext, Distiller, Outputs
 from kdharness.distillers.ctkd import CTKD
 from kdharness.distillers.dist import DIST, correlation
 from kdharness.distillers.dkd import DKD, others
@@ -17,19 +19,23 @@ from kdharness.distillers.dml import DML
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
 from kdharness.distillers.label_smoothing import LabelSmoothing
+from kdharness.distillers.losses import softened_kl
 from kdharness.distillers.luminet import LumiNet, perception
+from kdharness.distillers.mlkd import MLKD, up_to_the_median
 from kdharness.distillers.nkd import NKD
 from kdharness.distillers.none import NoDistillation
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.distillers.skd import SKD, spread_as
+from kdharness.distillers.sld import SLD, swapped
 from kdharness.distillers.ttm import TTM
 from kdharness.distillers.wttm import WTTM
 
 LABELS = torch.tensor([0, 3, 1, 4, 4, 2])
 
 
-def test_every_method_of_this_version_is_registered() -> None:
-    assert " ".join(DISTILLERS) == "ctkd dist dkd dml fitnet kd label_smoothing luminet nkd none skd ttm wttm"
+def test_every_method_on_logits_is_registered() -> None:
+    names = "ctkd dist dkd dml kd label_smoothing luminet mlkd nkd none skd sld ttm wttm"
+    assert set(names.split()) <= set(DISTILLERS)
     with pytest.raises(UnknownName, match="did you mean 'luminet'"):
         DISTILLERS.get("luminnet")
 
@@ -55,12 +61,72 @@ def test_kd_s_cross_entropy_sees_raw_logits() -> None:
     assert torch.equal(plain["ce"], standard["ce"]) and not torch.allclose(plain["kd"], standard["kd"])
 
 
-def test_standardized_kd_sees_neither_shift_nor_scale() -> None:
-    student, teacher = logits(6, 5, 1), logits(6, 5, 2)
-    method = KD(KD.Config(standardize="zscore", temperature=2))
-    first = method.losses(outputs(student), outputs(teacher), batch(LABELS))["kd"]
-    other = method.losses(outputs(5 * student - 3), outputs(0.1 * teacher + 9), batch(LABELS))["kd"]
-    assert other.item() == pytest.approx(first.item(), rel=1e-5)
+METHODS_ON_ROWS = [
+    pytest.param(lambda **values: KD(KD.Config(**values)), "kd", id="kd"),
+    pytest.param(lambda **values: DKD(DKD.Config(**values)), "tckd nckd", id="dkd"),
+    pytest.param(lambda **values: built(CTKD(CTKD.Config(**values))), "kd", id="ctkd"),
+    pytest.param(lambda **values: built(CTKD(CTKD.Config(base="dkd", **values))), "tckd nckd", id="ctkd-dkd"),
+    pytest.param(lambda **values: MLKD(MLKD.Config(**values)), "instance batch class", id="mlkd"),
+]
+
+
+def built(method: CTKD) -> CTKD:
+    method.build(Shapes({}), Shapes({}), CONTEXT).double()
+    return method
+
+
+@pytest.mark.parametrize(("method", "names"), METHODS_ON_ROWS)
+@pytest.mark.parametrize(("column", "other"), [("mean", "none"), ("std", "zscore")])
+def test_the_columns_of_the_standardization_table_are_two_by_two_one_method(
+    method: Callable[..., Distiller], names: str, column: str, other: str
+) -> None:
+    """z - mean is plain, z / std is the z-score (Sun et al. 2024, Table 4): softmax does not see a shift."""
+    student, teacher = two_views(1), two_views(3)
+    first = method(standardize=column).losses(student, teacher, batch(LABELS))
+    second = method(standardize=other).losses(student, teacher, batch(LABELS))
+    plain = method(standardize="none").losses(student, teacher, batch(LABELS))
+    for name in names.split():
+        assert first[name].item() == pytest.approx(second[name].item(), rel=1e-11)
+    assert (first[names.split()[0]].item() == pytest.approx(plain[names.split()[0]].item())) == (other == "none")
+
+
+@pytest.mark.parametrize(("method", "names"), METHODS_ON_ROWS)
+@pytest.mark.parametrize("std", ["sample", "population"])
+def test_standardized_divergences_see_neither_shift_nor_scale(
+    method: Callable[..., Distiller], names: str, std: str
+) -> None:
+    student, teacher = two_views(1), two_views(3)
+    term = names.split()[0]
+    first = method(standardize="zscore", std=std).losses(student, teacher, batch(LABELS))[term].item()
+    assert first > 1e-3
+    other = teacher if term == "instance" else moved(teacher, 0.1, 9)  # mlkd's masks read the raw teacher
+    again = method(standardize="zscore", std=std).losses(moved(student, 5, -3), other, batch(LABELS))[term]
+    assert again.item() == pytest.approx(first, rel=1e-5)
+
+
+def two_views(seed: int) -> Outputs:
+    second = outputs(logits(6, 5, seed + 1))
+    return replace(outputs(logits(6, 5, seed)), second=second)
+
+
+def moved(side: Outputs, scale: float, shift: float) -> Outputs:
+    """Both views' logits times `scale` plus `shift`."""
+    second = moved(side.second, scale, shift) if side.second is not None else None
+    return replace(side, logits=scale * side.logits + shift, second=second)
+
+
+def test_kd_averaged_over_the_classes_too_is_smaller_by_their_number() -> None:
+    student, teacher = outputs(logits(6, 5, 1)), outputs(logits(6, 5, 2))
+    over_images, over_all = (
+        KD(KD.Config(reduction=reduction)).losses(student, teacher, batch(LABELS))["kd"].item()
+        for reduction in ("batch", "mean")
+    )
+    assert over_all == pytest.approx(over_images / 5, rel=1e-12)
+
+
+def test_a_constant_added_later_leaves_old_keys_alone() -> None:
+    assert "reduction" not in canonical(KD.Config())
+    assert canonical(KD.Config(reduction="mean"))["reduction"] == "mean"
 
 
 def test_dkd_is_kd_where_the_rest_is_weighted_by_the_teacher_s_doubt() -> None:
@@ -213,6 +279,77 @@ def test_each_of_two_mutual_learners_follows_labels_and_the_other(epsilon: float
         labels = torch.nn.functional.one_hot(LABELS, 5)
         by_hand = (2 * own.softmax(1) - labels - peer.softmax(1)) / 6
         assert torch.allclose(gradient, by_hand, atol=1e-7)
+
+
+def test_mlkd_of_two_images_and_classes_by_hand() -> None:
+    """Student indifferent, teacher certain beyond doubt: every part is a number of ln 2 and of counts."""
+    certain = torch.tensor([[1e4, 0.0], [0.0, 1e4]], dtype=torch.float64)
+    teacher = replace(outputs(certain), second=outputs(certain))
+    student = replace(outputs(torch.zeros(2, 2).double()), second=outputs(torch.zeros(2, 2).double()))
+    terms = MLKD(MLKD.Config()).losses(student, teacher, batch(torch.tensor([0, 1])))
+    # both confidences and both classes' masses are their median: fractions 1; KL_T = T² ln 2 for every T
+    assert terms["ce"].item() == pytest.approx(2 * math.log(2))
+    squares = (4, 3, 5), (2, 6)
+    seen, doubled = (sum(t * t for t in each) for each in squares)
+    assert terms["instance"].item() == pytest.approx((seen + doubled + seen + doubled) * math.log(2))
+    # both grams: the identity less a matrix of halves, norm² 1, over 2, five times
+    assert terms["batch"].item() == pytest.approx(2.5) and terms["class"].item() == pytest.approx(2.5)
+
+
+def test_mlkd_s_second_view_is_seen_at_three_temperatures_only() -> None:
+    """With a first view without loss the strong terms are all that is left: T = 4, 3, 5, not 2 and 6."""
+    same, student, teacher = logits(6, 5, 1), logits(6, 5, 2), logits(6, 5, 3)
+    terms = MLKD(MLKD.Config()).losses(
+        replace(outputs(same), second=outputs(student)), replace(outputs(same), second=outputs(teacher)), batch(LABELS)
+    )
+    expected = sum(softened_kl(student, teacher, temperature).item() for temperature in (4.0, 3.0, 5.0))
+    assert terms["instance"].item() == pytest.approx(expected, rel=1e-12)
+    assert terms["batch"].item() == terms["class"].item() == 0.0
+
+
+def test_up_to_the_median() -> None:
+    assert up_to_the_median(torch.tensor([1.0, 2.0, 3.0, 4.0])).item() == 0.5
+    assert up_to_the_median(torch.tensor([3.0, 1.0, 2.0])).item() == pytest.approx(2 / 3)
+    assert up_to_the_median(torch.ones(5)).item() == 1.0
+
+
+def test_swapping_gives_the_label_the_highest_logit() -> None:
+    table = torch.tensor([[1.0, 5.0, 2.0], [7.0, 0.0, 3.0]], requires_grad=True)
+    result = swapped(table, torch.tensor([2, 0]))
+    assert result.tolist() == [[1.0, 2.0, 5.0], [7.0, 0.0, 3.0]]
+    weights = torch.tensor([[1.0, 10.0, 100.0], [1.0, 10.0, 100.0]])
+    assert torch.autograd.grad((weights * result).sum(), table)[0].tolist() == [[1.0, 100.0, 10.0], [1.0, 10.0, 100.0]]
+
+
+SIX = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+
+
+def test_sld_of_a_right_teacher_is_kd_at_six_temperatures_and_the_pseudo_teacher_comes_late() -> None:
+    student, teacher = two_views(1), two_views(3)
+    assert teacher.second is not None
+    right = [5 * torch.nn.functional.one_hot(LABELS, 5) + 0.1 * each.logits for each in (teacher, teacher.second)]
+    method = SLD(SLD.Config())
+    sides = student, replace(outputs(right[0]), second=outputs(right[1]))
+    terms = method.losses(*sides, batch(LABELS))
+    assert student.second is not None
+    each = [softened_kl(student.logits, right[0], T) + softened_kl(student.second.logits, right[1], T) for T in SIX]
+    assert terms["kd"].item() == pytest.approx(torch.stack(each).sum().item(), rel=1e-12)
+    assert terms["pseudo"].item() > 0.1
+    assert method.losses(sides[1], sides[1], batch(LABELS))["pseudo"].item() == pytest.approx(0.0, abs=1e-12)
+    assert [method.weights(epoch)["pseudo"] for epoch in (1, 150, 151)] == [0.0, 0.0, 0.9]
+
+
+def test_sld_s_pseudo_teacher_learns_too() -> None:
+    """One wrong row of two classes, T = 1 alone by hand: KL of (1-p, p) from (p, 1-p), p = sigmoid(d)."""
+    gap = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    row = torch.stack((gap, torch.zeros_like(gap)))[None]
+    side = replace(outputs(row), second=outputs(torch.tensor([[0.0, 1.0]]).double()))
+    value = SLD(SLD.Config()).losses(side, side.detach(), batch(torch.tensor([1])))["pseudo"]
+    # both rows' KL_T is T² (d/T) tanh(d/2T): its derivative has the part of the moving target
+    by_hand = sum(T * 1.5 * math.tanh(1.5 / 2 / T) for T in range(1, 7))
+    slope = sum(T * math.tanh(0.75 / T) + 0.75 / math.cosh(0.75 / T) ** 2 for T in range(1, 7))
+    assert value.item() == pytest.approx(by_hand, rel=1e-12)
+    assert torch.autograd.grad(value, gap)[0].item() == pytest.approx(slope, rel=1e-12)
 
 
 @dataclass

@@ -62,6 +62,12 @@ def test_the_defaults_of_a_method_are_its_preset_s_general_values() -> None:
         ("li2023ctkd", "ctkd", "imagenet", "resnet34 -> resnet18", {"curriculum_epochs": 5, "ce_weight": 1.0}),
         ("li2023ctkd_dkd", "ctkd", "cifar100", "resnet56 -> resnet20", {"base": "dkd", "nckd_weight": 2.0}),
         ("sun2024logit", "ctkd", "cifar100", "vgg13 -> vgg8", {"standardize": "zscore", "kd_weight": 9.0}),
+        ("sun2024logit", "mlkd", "cifar100", "vgg13 -> vgg8", {"instance_weight": 6.0, "temperature": 2.0}),
+        ("sun2024logit", "mlkd", "cifar100", "resnet56 -> resnet20", {"class_weight": 9.0, "standardize": "zscore"}),
+        ("jin2023mlkd", "mlkd", "cifar100", "resnet56 -> resnet20", {"batch_weight": 0.9, "temperature": 4.0}),
+        ("jin2023mlkd", "mlkd", "imagenet", "resnet34 -> resnet18", {"batch_weight": 0.5, "temperature": 1.0}),
+        ("limantoro2025sld", "sld", "imagenet", "resnet50 -> mobilenetv1", {"ce_weight": 1.0, "kd_weight": 0.5}),
+        ("mirzadeh2020takd", "kd", "cifar100", "resnet20 -> resnet8", {"kd_weight": 0.15, "reduction": "mean"}),
         ("romero2015fitnets", "fitnet", "cifar100", "vgg13 -> vgg8", {"hint_weight": 100.0, "layer": "stage2"}),
     ],
 )
@@ -82,8 +88,28 @@ def test_a_preset_may_set_fields_of_the_recipe() -> None:
     assert preset.recipe("luminet", "cifar100", "vgg13 -> vgg8") == []
 
 
+@pytest.mark.parametrize(
+    ("preset", "distiller", "pair", "epochs", "lr"),
+    [
+        ("jin2023mlkd", "mlkd", "resnet56 -> resnet20", 240, 0.025),
+        ("jin2023mlkd", "mlkd", "ResNet50 -> MobileNetV2", 480, 0.01),
+        ("jin2023mlkd", "mlkd", "resnet32x4 -> ShuffleV1", 960, 0.01),
+        ("sun2024logit", "mlkd", "vgg13 -> vgg8", 480, 0.01),
+        ("sun2024logit", "mlkd", "wrn_40_2 -> MobileNetV2", 480, 0.005),
+        ("sun2024logit", "mlkd", "resnet32x4 -> ShuffleV2", 960, 0.01),
+        ("limantoro2025sld", "sld", "vgg13 -> MobileNetV2", 240, 0.008),
+        ("limantoro2025sld", "sld", "resnet32x4 -> ShuffleV1", 240, 0.009),
+    ],
+)
+def test_the_papers_recipes(preset: str, distiller: str, pair: str, epochs: int, lr: float) -> None:
+    values: dict[str, object] = {}
+    for _, level in load_preset(preset).recipe(distiller, "cifar100", pair):
+        values |= level
+    assert (values["epochs"], values["lr"], values["milestones"]) == (epochs, lr, [150, 180, 210])
+
+
 def test_an_unknown_name_or_method() -> None:
     with pytest.raises(UnknownName, match="did you mean 'sun2024logit'"):
         load_preset("sun2024logits")
-    with pytest.raises(BadInput, match="no constants for 'luminet', only for ctkd, dkd, kd"):
+    with pytest.raises(BadInput, match="no constants for 'luminet', only for ctkd, dkd, kd, mlkd"):
         load_preset("sun2024logit").constants("luminet", "cifar100", "vgg13 -> vgg8")

@@ -5,7 +5,6 @@ A manifest names a method (`dkd_ls`, `kd_ensemble`) and hyper-parameters in the 
 (`cli`, `layers`, `_temperature`) are passed over: if one mattered, the numbers would differ.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -119,6 +118,20 @@ WORDS: Mapping[str, Words] = {
             "epsilon": (float, "eps"),
         }
     ),
+    "mlkd": _words(
+        {
+            "ce_weight": (float, "ce_weight KD.LOSS.CE_WEIGHT"),
+            "kd_factor": (float, "kd_weight KD.LOSS.KD_WEIGHT"),
+            "temperature": (float, "T temperature base_temp KD.TEMPERATURE"),
+            "standardize": (_standardize, "logit_stand EXPERIMENT.LOGIT_STAND"),
+        }
+    ),
+    "sld": _words(
+        {
+            "ce_weight": (float, "ce_weight KD.LOSS.CE_WEIGHT"),
+            "kd_factor": (float, "kd_weight KD.LOSS.KD_WEIGHT"),
+        }
+    ),
     "fitnet": _words(
         {
             "ce_weight": (float, "ce_weight FITNET.LOSS.CE_WEIGHT"),
@@ -171,6 +184,8 @@ SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
 FACTORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ctkd": ("dkd_factor", ("tckd_weight", "nckd_weight")),
     "dist": ("kd_weight", ("inter_weight", "intra_weight")),
+    "mlkd": ("kd_factor", ("instance_weight", "batch_weight", "class_weight")),
+    "sld": ("kd_factor", ("kd_weight", "pseudo_weight")),
 }
 
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -178,10 +193,9 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "none": ("none", {}),
     "kd": ("kd", {}),
     "kd_ls": ("kd", {"standardize": "zscore"}),
-    # softmax does not see a shift: without its mean a row is the row, over its deviation it is the z-score
     "kd_ablate_none": ("kd", {}),
-    "kd_ablate_mean_only": ("kd", {}),
-    "kd_ablate_std_only": ("kd", {"standardize": "zscore"}),
+    "kd_ablate_mean_only": ("kd", {"standardize": "mean"}),
+    "kd_ablate_std_only": ("kd", {"standardize": "std"}),
     "kd_ablate_both": ("kd", {"standardize": "zscore"}),
     "dkd": ("dkd", {}),
     "dkd_ls": ("dkd", {"standardize": "zscore"}),
@@ -197,6 +211,13 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "skd": ("skd", {}),
     "ttm": ("ttm", {}),
     "wttm": ("wttm", {}),
+    "takd": ("kd", {"reduction": "mean"}),
+    "mlkd": ("mlkd", {"kd_factor": 0.9, "instance_weight": 1.0, "batch_weight": 1.0, "class_weight": 1.0}),
+    "mlkd_ls": (
+        "mlkd",
+        {"kd_factor": 9.0, "instance_weight": 1.0, "batch_weight": 1.0, "class_weight": 1.0, "standardize": "zscore"},
+    ),
+    "sld": ("sld", {"kd_factor": 0.9, "kd_weight": 1.0, "pseudo_weight": 1.0}),
 }
 
 TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
@@ -212,6 +233,8 @@ TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
     "dist": {"ce_weight": 1.0, "temperature": 4.0},
     "ttm": {"ce_weight": 1.0, "ttm_weight": 8.0, "exponent": 0.2},
     "wttm": {"ce_weight": 1.0, "wttm_weight": 2.0, "exponent": 0.2},
+    "mlkd": {"ce_weight": 0.1, "temperature": 4.0},
+    "mlkd_ls": {"ce_weight": 0.1, "temperature": 2.0},
 }
 
 
@@ -224,6 +247,8 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
     if plain == "skd" and "alpha" in hyper:  # one word for both weights; without its flag the script is plain KD
         hyper = {"ce_weight": 1 - float(hyper["alpha"]), "kd_weight": hyper["alpha"], **hyper}
         plain = "skd" if hyper.get("SKD", True) else "kd"
+    if plain == "takd" and "lambda" in hyper:
+        hyper = {"ce_weight": 1 - float(hyper["lambda"]), "kd_weight": hyper["lambda"], **hyper}
     if plain not in METHODS:
         raise NotInThisVersion(f"method {method!r} is not in this version")
     if plain.startswith("ctkd") and not int(hyper.get("have_mlp", 1)):  # its temperature is not learned
@@ -250,8 +275,11 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
 
 
 def component(term: str) -> str:
-    """The `loss_<component>` of a manifest that a term belongs to: `ce`, or `kd` for all that distils."""
-    return "ce" if re.fullmatch("ce", term) else "kd"
+    """The `loss_<component>` of a manifest that a term belongs to: one of its own, or `kd` for all that distils."""
+    return COMPONENTS.get(term, "kd")
+
+
+COMPONENTS = {"ce": "ce", "batch": "bc", "class": "cc"}
 
 
 OTHER_NAMES = {"kl": "kd", "div": "kd", "cls": "ce", "ttm": "kd", "wttm": "kd", "dist": "kd"}

@@ -50,42 +50,58 @@ def test_equals_the_authors_code(vector: Vector) -> None:
     for key, parameter in adapters.named_parameters():
         parameter.data.fill_(float(vector.hyper.get(key, 1.0)))
 
-    def logits(key: str) -> torch.Tensor:
-        return torch.from_numpy(arrays[key]).to(dtype)
-
-    student = logits("logits_student").requires_grad_()
-    teachers = [logits(key) for key in sorted(arrays) if key.startswith("logits_teacher")]
+    leaves = {
+        key: torch.from_numpy(values).to(dtype).requires_grad_()
+        for key, values in arrays.items()
+        if key.startswith("logits_student")
+    }
+    names = sorted(key for key in arrays if key.startswith("logits_teacher"))
+    given = {key: torch.from_numpy(arrays[key]).to(dtype) for key in names}
+    student = side(leaves, "logits_student")
     # an ensemble is the mean of its logits; several peers each give a divergence, and those are summed
-    peers = [Outputs(each, each) for each in (teachers if distiller.needs.peer else [torch.stack(teachers).mean(0)])]
+    if distiller.needs.peer:
+        peers = [Outputs(each, each) for each in given.values()]
+    elif distiller.needs.views == 2:
+        peers = [side(given, "logits_teacher")]
+    else:
+        mean = torch.stack(list(given.values())).mean(0)
+        peers = [Outputs(mean, mean)]
     epoch = int(vector.hyper.get("epoch", LATE_EPOCH))
     batch = batch_of(torch.from_numpy(arrays["target"]), epoch)
 
-    each = [distiller.losses(Outputs(student, student), peer, batch) for peer in peers]
+    each = [distiller.losses(student, peer, batch) for peer in peers]
     terms = {term: sum((one[term] for one in each[1:] if term != "ce"), value) for term, value in each[0].items()}
     weights = distiller.weights(epoch)
     weighted = {term: weights[term] * terms[term] for term in terms}
-    total = sum(weighted.values(), torch.zeros((), dtype=student.dtype))
+    total = sum(weighted.values(), torch.zeros((), dtype=dtype))
     total.backward()
     parts = {"loss_total": total}
     for term, value in weighted.items():
         key = f"loss_{component(term)}"
-        parts[key] = parts.get(key, torch.zeros((), dtype=student.dtype)) + value
+        parts[key] = parts.get(key, torch.zeros((), dtype=dtype)) + value
 
     for other, ours in OTHER_NAMES.items():
         parts.setdefault(f"loss_{other}", parts.get(f"loss_{ours}", total))
 
-    assert student.grad is not None
-    assert torch.isfinite(total) and torch.isfinite(student.grad).all(), "not finite"
+    assert torch.isfinite(total), "not finite"
     unfinite = set(entry["nonfinite_arrays"])
     for key, value in parts.items():
         if key in arrays and key not in unfinite and np.isfinite(arrays[key]).all():
             close(value, arrays[key], entry["rtol"], entry["atol"])
-    gradients = {"logits_student": student.grad} | {key: value.grad for key, value in adapters.named_parameters()}
+    gradients = {key: leaf.grad for key, leaf in (*leaves.items(), *adapters.named_parameters())}
     for key, gradient in gradients.items():
         assert gradient is not None and torch.isfinite(gradient).all(), f"the gradient of {key} is not finite"
         wanted = arrays[f"grad_{key}"]
         if f"grad_{key}" not in unfinite and np.isfinite(wanted).all():
             close_to_scale(gradient, wanted, entry["grad_rtol"], entry["grad_atol"])
+
+
+def side(logits: dict[str, torch.Tensor], prefix: str) -> Outputs:
+    """The outputs made of these logits, of one view or of `_weak` and `_strong`."""
+    if prefix in logits:
+        return Outputs(logits[prefix], logits[prefix])
+    weak, strong = logits[f"{prefix}_weak"], logits[f"{prefix}_strong"]
+    return Outputs(weak, weak, second=Outputs(strong, strong))
 
 
 class NoView:
