@@ -18,7 +18,10 @@ LOST = "†"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _UNFINISHED = ("waiting", "running", "complete")
 
-DATASETS = {"digits": "digits is a smoke benchmark (1,797 images of 8x8 pixels): no claim rests on it."}
+DATASETS = {
+    "digits": "digits is a smoke benchmark (1,797 images of 8x8 pixels): no claim rests on it.",
+    "synthetic": "synthetic images: only for measuring speed.",
+}
 """What must be said of a dataset wherever its numbers stand."""
 
 
