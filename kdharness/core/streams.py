@@ -5,8 +5,10 @@ that a run's numbers do not depend on its neighbours, its order of work or its i
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,6 +36,34 @@ def draw(stream: str, seed: int, epoch: int, index: Tensor) -> Tensor:
     """One int64 in [0, 2**63) per image: `index` (N,) -> (N,), a function of (stream, seed, epoch, index)."""
     key = stream_seed(stream, seed, epoch)
     return mix(mix(index.to(torch.int64)) ^ key) & 0x7FFFFFFFFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for a batch of images: under each name one number per image, of its image's coordinates alone."""
+
+    stream: str
+    seed: int
+    epoch: int
+    index: Tensor
+    """(B,) int64: position in the full official train split."""
+
+    def bits(self, name: str = "") -> Tensor:
+        """(B,) int64 in [0, 2**63); without a name `draw` of the stream itself."""
+        return draw(f"{self.stream} {name}".rstrip(), self.seed, self.epoch, self.index)
+
+    def integers(self, name: str, count: int) -> Tensor:
+        """(B,) int64 in [0, count)."""
+        return self.bits(name) % count
+
+    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """(B,) float64 in [low, high), of 53 random bits."""
+        return low + (high - low) * ((self.bits(name) >> 10).double() * 2.0**-53)
+
+    def normal(self, name: str) -> Tensor:
+        """(B,) float64 of the standard normal distribution (Box and Muller 1958)."""
+        radius = (-2 * torch.log1p(-self.uniform(f"{name} radius"))).sqrt()
+        return radius * torch.cos(2 * math.pi * self.uniform(f"{name} angle"))
 
 
 def permutation(seed: int, epoch: int, index: Tensor) -> Tensor:

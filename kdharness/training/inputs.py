@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdharness.core.records import Precision
 from kdharness.core.types import Model, Outputs
@@ -43,6 +44,14 @@ def set_products(precision: Precision, device: torch.device) -> None:
         products = "tf32" if precision == "tf32" else "ieee"
         torch.backends.cuda.matmul.fp32_precision = products
         torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]  # torch does not declare it
+
+
+def shrunk(images: Tensor, image_size: int | None) -> Tensor:
+    """The images as a teacher of that size sees them: bilinear, without antialiasing, as tiny-transformers does it."""
+    if image_size is None or images.shape[2:] == (image_size, image_size):
+        return images
+    smaller = F.interpolate(images, (image_size, image_size), mode="bilinear", align_corners=False)
+    return smaller.contiguous(memory_format=layout_of(images))
 
 
 def forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
