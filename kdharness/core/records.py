@@ -1,10 +1,11 @@
 """The records that cross the rooms' borders and carry no tensor: settings, recipes, runs, tables."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kdharness.core.keys import Frozen, Since, canonical, key_of
 
@@ -23,21 +24,60 @@ MISSING = "missing"
 class Recipe(Frozen):
     """How a student is trained, fully resolved. Learning rates are absolute; epochs count from 1."""
 
-    optimizer: Literal["sgd"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
+    drop_last: Annotated[bool, Since(False)] = False
+    """An epoch ends before its last batch where that is short."""
     lr: Annotated[float, Field(gt=0)]
+    schedule: Annotated[Literal["steps", "cosine"], Since("steps")] = "steps"
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     lr_decay: Annotated[float, Field(gt=0)] = 0.1
+    final_lr: Annotated[float, Field(ge=0), Since(0.0)] = 0.0
+    """Where the cosine would be after the last epoch."""
+    warmup_epochs: Annotated[int, Field(ge=0), Since(0)] = 0
+    warmup_lr: Annotated[float, Field(ge=0), Since(0.0)] = 0.0
+    """Of the first epoch of a warm-up, which rises by equal steps."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """For AdamW the first beta; the second is 0.999."""
+    nesterov: Annotated[bool, Since(False)] = False
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay_on: Annotated[Literal["all", "matrices"], Since("all")] = "all"
+    """`matrices`: not biases, scales and other vectors, nor a transformer's tokens and position embedding."""
     augment: str = "none"
+    second_view: Annotated[str | None, Since(None)] = None
+    """The augmentation of the second view, for methods that want two; None for that of the first."""
+    image_size: Annotated[int | None, Field(ge=1), Since(None)] = None
+    """What images are resized to, and networks are built for; None for the dataset's own."""
+    teacher_image_size: Annotated[int | None, Field(ge=1), Since(None)] = None
+    """The teacher sees the student's images shrunk to this, bilinearly; None as they are."""
+    normalization: Annotated[Literal["dataset", "imagenet"], Since("dataset")] = "dataset"
+    """Whose mean and deviation."""
     precision: Precision = "tf32"
     record: Annotated[tuple[Literal["gradients"], ...], Since(())] = ()
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of `epoch`: with milestone 150 the first decayed epoch is 151 (mdistiller's schedule)."""
+        """The learning rate of `epoch`.
+
+        With milestone 150 the first decayed epoch is 151 (mdistiller's schedule). The cosine and the warm-up are
+        those of timm's CosineLRScheduler: the cosine counts the warm-up's epochs, so it begins below `lr` after one.
+        """
+        past = epoch - 1
+        if past < self.warmup_epochs:
+            return self.warmup_lr + past * ((self.lr - self.warmup_lr) / self.warmup_epochs)
+        if self.schedule == "cosine":
+            return self.final_lr + 0.5 * (self.lr - self.final_lr) * (1 + math.cos(math.pi * past / self.epochs))
         return self.lr * self.lr_decay ** sum(epoch > milestone for milestone in self.milestones)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.schedule == "cosine" and self.milestones:
+            raise ValueError("milestones are for schedule steps, here it is cosine")
+        if self.schedule == "steps" and self.final_lr:
+            raise ValueError("final_lr is for schedule cosine, here it is steps")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov is for optimizer sgd with momentum")
+        return self
 
 
 class RunKey(Frozen):

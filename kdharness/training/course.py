@@ -43,8 +43,11 @@ class Course:
         """Build the member's networks, or those it had where it resumes. Raises whatever its method's code raises."""
         self.run_id, self.setting, self.seed = member.run_id, member.setting, member.seed
         self._data = data
-        self._images = len(data.train(self.setting.validation).labels)
-        self._steps = -(-self._images // self.setting.recipe.batch_size)  # the last batch may be smaller
+        recipe, images = self.setting.recipe, len(data.train(self.setting.validation).labels)
+        self._steps = images // recipe.batch_size if recipe.drop_last else -(-images // recipe.batch_size)
+        if not self._steps:
+            raise BadInput(f"drop_last leaves no batch of {recipe.batch_size} in {images} images", where=self.run_id)
+        self._images = min(images, self._steps * recipe.batch_size)
         self._split = "val" if self.setting.validation else "test"
         self._run = _training_run(member, data, teachers)
         self._main = len(self._run.phases)
@@ -67,9 +70,10 @@ class Course:
         started = perf_counter()
         run, cursor = self._run, self.cursor
         point = Point.of(self.setting, self.seed, run.draw_epoch, cursor.step)
-        inputs = shared.inputs(point, run.needs.views)
-        frozen = None if run.own_teacher else run.teacher
-        answer = shared.answer(frozen, point, inputs) if frozen is not None else None
+        second = point.second(self.setting.recipe) if run.needs.views == 2 else None
+        inputs = shared.inputs(point, second)
+        frozen, size = None if run.own_teacher else run.teacher, self.setting.recipe.teacher_image_size
+        answer = shared.answer(frozen, point, second, inputs, size) if frozen is not None else None
         self._add(run.step(inputs, answer, cursor.step, (cursor.epoch - 1) * self._steps + cursor.step), inputs.labels)
         self._seconds += perf_counter() - started
 
@@ -111,10 +115,13 @@ class Course:
     def _add(self, stepped: Stepped, labels: Tensor) -> None:
         """Sum up on the device: nothing is read before the epoch's end."""
         rows = len(labels)
-        for name, value in (("loss", stepped.loss), *stepped.terms.items()):
-            weighted = value.double() * rows
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
-        self._sums["top1"] = self._sums["top1"] + stepped.correct if "top1" in self._sums else stepped.correct
+        weighted = {name: value.double() * rows for name, value in (("loss", stepped.loss), *stepped.terms.items())}
+        if stepped.gradient is not None:
+            weighted["gradient"] = stepped.gradient.double() * rows
+        for term, value in stepped.gradients.items():  # of one step: as if every image of the epoch had given it
+            weighted[f"gradient_{term}"] = value.double() * self._images
+        for name, value in (*weighted.items(), ("top1", stepped.correct)):
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def _end_epoch(self) -> EpochEnd:
         """Read the sums, evaluate, and enter what comes next."""
@@ -161,13 +168,14 @@ class Course:
 
     def _evaluate(self) -> Accuracy:
         """Score the student; the networks stay in eval mode until the run begins an epoch."""
+        recipe = self.setting.recipe
         self._run.eval_mode()
         return evaluate(
             self._run.predict,
-            self._data.evaluation(self.setting.validation),
-            self._data.dataset.normalization,
+            self._data.evaluation(self.setting.validation, recipe.image_size),
+            self._data.normalization(recipe.normalization),
             device=self._data.device,
-            dtype=dtype_of(self.setting.recipe.precision),
+            dtype=dtype_of(recipe.precision),
             layout=self._data.layout,
         )
 
@@ -204,13 +212,15 @@ def _training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun
             f"given are {len(setting.teachers)} and {len(member.teacher_weights)}",
             where=f"run {member.run_id}",
         )
+    recipe = setting.recipe
+    teacher_size = recipe.teacher_image_size or recipe.image_size
     with seeded("student", member.seed):
-        student = fresh(setting.student, data)
+        student = fresh(setting.student, data, recipe.image_size)
     teacher: Model | None = None
     if needs.teacher == "weights":
-        teacher = teachers.get(setting.teachers[0], member.teacher_weights[0], setting.recipe.precision)
+        teacher = teachers.get(setting.teachers[0], member.teacher_weights[0], recipe.precision, teacher_size)
     elif needs.teacher == "architecture":
         with seeded("peer", member.seed):
-            teacher = fresh(setting.teachers[0].model, data)
-    context = data.context(setting.validation, needs.train_labels)
-    return TrainingRun(student, teacher, distiller, setting.recipe, context, seed=member.seed, device=data.device)
+            teacher = fresh(setting.teachers[0].model, data, teacher_size)
+    context = data.context(setting.validation, needs.train_labels, recipe.image_size)
+    return TrainingRun(student, teacher, distiller, recipe, context, seed=member.seed, device=data.device)

@@ -1,21 +1,25 @@
 """Resident data: a batch is a gather at a point that (seed, epoch, position) determine, on any device the same."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kdharness.core.records import Execution, Precision, Setting
-from kdharness.core.streams import permutation
-from kdharness.core.types import BuildContext, Dataset, Split
+from kdharness.core.errors import BadInput
+from kdharness.core.records import Execution, Precision, Recipe, Setting
+from kdharness.core.streams import Draws, permutation
+from kdharness.core.types import BuildContext, Dataset, Normalization, Split
 from kdharness.evaluation.pixels import normalised
 from kdharness.training.augmentation import AUGMENTATIONS, Views
 from kdharness.training.inputs import Inputs, dtype_of
+from kdharness.training.resampling import resized
 
 MOST_ORDERS_KEPT = 64
 FIRST_VIEW, SECOND_VIEW = "augmentation", "second view"
 """The streams from which the views of an image are drawn."""
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,29 @@ class Point:
     """The epoch that the draws are made for: phases lie before epoch 1."""
     position: int
     """Batches of this epoch before this one."""
+    image_size: int | None = None
+    normalization: Literal["dataset", "imagenet"] = "dataset"
+    stream: str = FIRST_VIEW
 
     @classmethod
     def of(cls, setting: Setting, seed: int, epoch: int, position: int) -> "Point":
+        """The first view at this place."""
         recipe = setting.recipe
-        return cls(setting.validation, recipe.augment, recipe.precision, recipe.batch_size, seed, epoch, position)
+        return cls(
+            setting.validation,
+            recipe.augment,
+            recipe.precision,
+            recipe.batch_size,
+            seed,
+            epoch,
+            position,
+            recipe.image_size,
+            recipe.normalization,
+        )
+
+    def second(self, recipe: Recipe) -> "Point":
+        """The second view of the same images."""
+        return replace(self, augment=recipe.second_view or self.augment, stream=SECOND_VIEW)
 
 
 class Data:
@@ -46,55 +68,89 @@ class Data:
         self.device = torch.device(execution.device)
         self.layout = torch.channels_last if execution.layout == "channels_last" else torch.contiguous_format
         self._train: dict[float, Split] = {}
-        self._evaluation: dict[float, Split] = {}
-        self._views: dict[tuple[float, str], Views] = {}
+        self._index: dict[float, Tensor] = {}
+        self._evaluation: dict[tuple[float, int | None], Split] = {}
+        self._views: dict[tuple[float, int], Views] = {}
         self._orders: dict[Hashable, Tensor] = {}
 
     def train(self, validation: float) -> Split:
         """The images trained on."""
         if validation not in self._train:
-            self._train[validation] = self._resident(self.dataset.split("train", validation))
+            split = self.dataset.split("train", validation)
+            self._train[validation] = self._resident(split)
+            self._index[validation] = split.index.cpu()
         return self._train[validation]
 
-    def evaluation(self, validation: float) -> Split:
-        """The images by which a run is judged: in a search run the validation images, else test."""
-        if validation not in self._evaluation:
-            part = self.dataset.split("val", validation) if validation else self.dataset.split("test")
-            self._evaluation[validation] = self._resident(part)
-        return self._evaluation[validation]
+    def evaluation(self, validation: float, image_size: int | None = None) -> Split:
+        """The images by which a run is judged: in a search run the validation images, else test.
 
-    def context(self, validation: float, train_labels: bool) -> BuildContext:
+        With `image_size` they are resized once, straight and bilinearly, and held at that size (at 224 pixels 10,000
+        images are 1.5 GB).
+        """
+        key = (validation, image_size)
+        if key not in self._evaluation:
+            part = self.dataset.split("val", validation) if validation else self.dataset.split("test")
+            part = self._resident(part)
+            if image_size is not None:
+                pixels = resized(part.images.permute(0, 2, 3, 1), image_size)
+                part = replace(part, images=pixels.permute(0, 3, 1, 2))
+            self._evaluation[key] = part
+        return self._evaluation[key]
+
+    def image_shape(self, image_size: int | None) -> tuple[int, int, int]:
+        """(C, H, W) of what a network is fed."""
+        channels, height, width = self.dataset.image_shape
+        return (channels, image_size or height, image_size or width)
+
+    def normalization(self, name: Literal["dataset", "imagenet"]) -> Normalization:
+        """The recipe's mean and deviation. Raises BadInput for ImageNet's on images that are not RGB."""
+        if name == "dataset":
+            return self.dataset.normalization
+        if self.dataset.image_shape[0] != len(IMAGENET.mean):
+            raise BadInput(
+                f"normalization imagenet is for RGB images; those of {self.dataset.name} have "
+                f"{self.dataset.image_shape[0]} channels"
+            )
+        return IMAGENET
+
+    def context(self, validation: float, train_labels: bool, image_size: int | None = None) -> BuildContext:
         """What a distiller's `build` may know of the data."""
         labels = None
         if train_labels:
             train = self.train(validation)
             labels = torch.full((self.dataset.train_size,), -1, dtype=torch.int64, device=self.device)
             labels[train.index] = train.labels
-        return BuildContext(self.dataset.num_classes, self.dataset.train_size, self.dataset.image_shape, labels)
+        return BuildContext(self.dataset.num_classes, self.dataset.train_size, self.image_shape(image_size), labels)
 
     def rows(self, point: Point) -> Tensor:
-        """(B,): the batch as positions in the images trained on."""
+        """(B,), on the CPU: the batch as positions in the images trained on."""
         key = (point.validation, point.seed, point.epoch)
         if key not in self._orders:
             if len(self._orders) >= MOST_ORDERS_KEPT:
                 self._orders.clear()
-            self._orders[key] = permutation(point.seed, point.epoch, self.train(point.validation).index)
+            self.train(point.validation)
+            self._orders[key] = permutation(point.seed, point.epoch, self._index[point.validation])
         return self._orders[key][point.position * point.batch_size : (point.position + 1) * point.batch_size]
 
-    def images(self, point: Point, rows: Tensor, stream: str) -> Tensor:
-        """(B, C, H, W): the rows in the views drawn from `stream`, normalised."""
-        train, key = self.train(point.validation), (point.validation, point.augment)
+    def images(self, point: Point) -> Tensor:
+        """(B, C, H, W): the batch at `point`, augmented and normalised."""
+        train, augmentation, rows = self.train(point.validation), AUGMENTATIONS[point.augment], self.rows(point)
+        key = (point.validation, augmentation.pad)
         if key not in self._views:
-            self._views[key] = Views(train.images, AUGMENTATIONS[point.augment])
-        views = self._views[key]
-        drawn = views.augmentation.draw(stream, point.seed, point.epoch, train.index[rows])
-        images = normalised(views.take(rows, drawn), self.dataset.normalization, dtype_of(point.precision))
-        return images.contiguous(memory_format=self.layout)
+            self._views[key] = Views(train.images, augmentation.pad)
+        draws = Draws(point.stream, point.seed, point.epoch, self._index[point.validation][rows])
+        pixels = self._views[key].take(self._there(rows), self._there(augmentation.draw(draws)))
+        pixels = augmentation.change(pixels, draws, point.image_size)
+        images = normalised(pixels, self.normalization(point.normalization), dtype_of(point.precision))
+        return augmentation.finish(images, draws).contiguous(memory_format=self.layout)
 
     def inputs(self, point: Point) -> Inputs:
         """The batch at `point`, one view."""
-        train, rows = self.train(point.validation), self.rows(point)
-        return Inputs(self.images(point, rows, FIRST_VIEW), train.labels[rows], train.index[rows])
+        train, rows = self.train(point.validation), self._there(self.rows(point))
+        return Inputs(self.images(point), train.labels[rows], train.index[rows])
+
+    def _there(self, drawn: Tensor) -> Tensor:
+        return drawn.to(self.device, non_blocking=True)
 
     def _resident(self, split: Split) -> Split:
         return Split(split.images.to(self.device), split.labels.to(self.device), split.index.to(self.device))

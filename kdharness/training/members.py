@@ -36,7 +36,9 @@ class EpochEnd:
     """Steps taken so far, those of phases included: no two points of a run have the same."""
     metrics: Mapping[str, float]
     """Nothing sealed: train_loss, train_top1, train_<term> (unweighted mean), lr, train_seconds; in a search run also
-    val_top1, val_top5, val_loss."""
+    val_top1, val_top5, val_loss; where the recipe records gradients the L2 norms of the gradient by the student's
+    parameters: train_gradient (of the loss, mean over the steps' images) and train_gradient_<term> (of each weighted
+    term, at the epoch's first step)."""
     state: Mapping[str, Any]
     """The whole checkpoint, for `training.checkpoint.write`: sealed values included, its tensors are copies."""
 

@@ -4,7 +4,7 @@ Bit for bit `torch.optim.SGD` (foreach). It is written out because torch's own l
 when it is made, in every job, and because the learning rate and the momentum are the loop's to keep and to save.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,15 +12,27 @@ from torch import Tensor, nn
 
 
 class SGD:
-    """`d = g + weight_decay p; v = momentum v + d (v = d at the first step); p -= lr v`, no dampening, no Nesterov.
+    """`d = g + weight_decay p; v = momentum v + d (v = d at the first step); p -= lr v`, without dampening.
 
-    A parameter whose gradient is absent is left alone: it does not decay. One whose gradient is zero decays.
+    With Nesterov's momentum `p -= lr (d + momentum v)`. A parameter whose gradient is absent is left alone: it does
+    not decay. One whose gradient is zero decays.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool = False,
+        undecayed: Collection[int] = (),
+    ) -> None:
+        """`undecayed` are the places in `parameters` of those that weight decay spares."""
         self.parameters = list(parameters)
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.nesterov = nesterov
+        self.undecayed = frozenset(undecayed)
         self._velocities: list[Tensor | None] = [None] * len(self.parameters)
 
     def zero_grad(self) -> None:
@@ -37,10 +49,24 @@ class SGD:
         parameters: list[Tensor] = [self.parameters[index] for index in moved]
         directions = [gradient for index in moved if (gradient := self.parameters[index].grad) is not None]
         if self.weight_decay:
-            directions = list(torch._foreach_add(directions, parameters, alpha=self.weight_decay))
+            directions = self._decayed(moved, directions)
         if self.momentum:
-            directions = self._accelerated(moved, directions)
+            velocities = self._accelerated(moved, directions)
+            if self.nesterov:
+                directions = list(torch._foreach_add(directions, velocities, alpha=self.momentum))
+            else:
+                directions = velocities
         torch._foreach_add_(parameters, directions, alpha=-lr)
+
+    def _decayed(self, moved: list[int], directions: list[Tensor]) -> list[Tensor]:
+        """The gradients plus the weight decay of those that decay."""
+        places = [place for place, index in enumerate(moved) if index not in self.undecayed]
+        if places:
+            parameters: list[Tensor] = [self.parameters[moved[place]] for place in places]
+            decayed = torch._foreach_add([directions[place] for place in places], parameters, alpha=self.weight_decay)
+            for place, direction in zip(places, decayed, strict=True):
+                directions[place] = direction
+        return directions
 
     def _accelerated(self, moved: list[int], directions: list[Tensor]) -> list[Tensor]:
         """The velocities after this step; a parameter's first one is its direction."""

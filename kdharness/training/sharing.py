@@ -12,15 +12,15 @@ from torch import Tensor
 from kdharness.core.records import Precision, Teacher
 from kdharness.core.types import Model, Outputs
 from kdharness.models.registry import MODELS
-from kdharness.training.data import SECOND_VIEW, Data, Point
-from kdharness.training.inputs import Inputs, dtype_of, frozen_forward
+from kdharness.training.data import Data, Point
+from kdharness.training.inputs import Inputs, dtype_of, frozen_forward, shrunk
 
 T = TypeVar("T")
 
 
-def fresh(model: str, data: Data) -> Model:
+def fresh(model: str, data: Data, image_size: int | None = None) -> Model:
     """A new network for this data, in its memory layout, initialised from the global generator."""
-    network = MODELS.get(model).build(data.dataset.num_classes, data.dataset.image_shape)
+    network = MODELS.get(model).build(data.dataset.num_classes, data.image_shape(image_size))
     return network.to(memory_format=data.layout)
 
 
@@ -29,12 +29,15 @@ class Teachers:
 
     def __init__(self, data: Data) -> None:
         self._data = data
-        self._loaded: dict[tuple[Teacher, Precision], Model] = {}
+        self._loaded: dict[tuple[Teacher, Precision, int | None], Model] = {}
 
-    def get(self, teacher: Teacher, weights: Mapping[str, Tensor], precision: Precision) -> Model:
-        key = (teacher, precision)
+    def get(
+        self, teacher: Teacher, weights: Mapping[str, Tensor], precision: Precision, image_size: int | None = None
+    ) -> Model:
+        """The network for images of that size (None: the dataset's)."""
+        key = (teacher, precision, image_size)
         if key not in self._loaded:
-            network = fresh(teacher.model, self._data)
+            network = fresh(teacher.model, self._data, image_size)
             network.load_state_dict(weights)
             network.to(self._data.device, dtype_of(precision)).eval().requires_grad_(False)
             self._loaded[key] = network
@@ -48,20 +51,21 @@ class Round:
         self._data = data
         self._made: dict[Hashable, object] = {}
 
-    def inputs(self, point: Point, views: int) -> Inputs:
-        """The batch at `point`; with two views the second is drawn from a stream of its own."""
+    def inputs(self, point: Point, second: Point | None = None) -> Inputs:
+        """The batch at `point`, with the same images' second view at `second`."""
         inputs = self._once(point, lambda: self._data.inputs(point))
-        if views == 1:
+        if second is None:
             return inputs
-        second = self._once((point, SECOND_VIEW), lambda: self._data.images(point, self._data.rows(point), SECOND_VIEW))
-        return replace(inputs, second_view=second)
+        return replace(inputs, second_view=self._once(second, lambda: self._data.images(second)))
 
-    def answer(self, teacher: Model, point: Point, inputs: Inputs) -> Outputs:
-        """The frozen teacher's outputs for the batch at `point`, for each view of it."""
+    def answer(
+        self, teacher: Model, point: Point, second: Point | None, inputs: Inputs, image_size: int | None = None
+    ) -> Outputs:
+        """The frozen teacher's outputs for the batch at `point` and its `second` view, shrunk to `image_size`."""
 
         def once(images: Tensor) -> Outputs:
-            key = (point, id(teacher), images is inputs.images)
-            return self._once(key, lambda: frozen_forward(teacher, images, point.precision))
+            key = (point if images is inputs.images else second, id(teacher), image_size)
+            return self._once(key, lambda: frozen_forward(teacher, shrunk(images, image_size), point.precision))
 
         return inputs.through(once)
 

@@ -3,9 +3,9 @@
 Nothing here knows where batches come from: a cohort draws them, the golden trajectories bring their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,7 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kdharness.core.records import Recipe
 from kdharness.core.streams import seeded, stream_seed
 from kdharness.core.types import Batch, BuildContext, Distiller, Model, Outputs
-from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, set_products
+from kdharness.training.adamw import AdamW
+from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, set_products, shrunk
+from kdharness.training.optimizers import optimizer
 from kdharness.training.sgd import SGD
 from kdharness.training.view import View
 
@@ -30,6 +32,10 @@ class Stepped:
     """The weighted sum of the terms: what the student minimises."""
     correct: Tensor
     """int64: how many images of the batch the student's own logits had right."""
+    gradient: Tensor | None = None
+    """L2 norm of the gradient of `loss` by the student's parameters, where the recipe records gradients."""
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    """The same of each weighted term alone, at an epoch's first step."""
 
 
 class TrainingRun:
@@ -76,7 +82,9 @@ class TrainingRun:
         self.phases = [phase for phase in distiller.phases() if phase.epochs]
 
         self._learners = nn.ModuleList([self.student, self.adapters, *([self.peer] if self.peer is not None else [])])
-        self._trainable = [parameter for parameter in self._learners.parameters() if parameter.requires_grad]
+        self._trainable = {
+            name: parameter for name, parameter in self._learners.named_parameters() if parameter.requires_grad
+        }
         self._judged_by_itself = type(distiller).predict is Distiller.predict
         self._generator = torch.default_generator
         if self.device.type == "cuda":
@@ -135,19 +143,23 @@ class TrainingRun:
 
         terms = self._terms(learner, other, batch)
         loss = self._total(terms)
+        recorded = "gradients" in self.recipe.record and self.phase is None
+        gradients = self._gradients(terms) if recorded and position == 0 else {}
         if peer is not None and self.phase is None:
             exchanged = student.detach().only(self.needs.teacher_stages)
             peer_loss = self._total(self._terms(peer.only(self.needs.stages), exchanged, batch))
             torch.autograd.backward([loss, peer_loss])
         else:
             torch.autograd.backward([loss])
+        gradient = self._norm(parameter.grad for parameter in self.student.parameters()) if recorded else None
         self.optimizer.step(self.lr)
 
         with torch.no_grad():
             if self.phase is None:
                 self.distiller.after_step(learner, other, batch)
             correct = (student.logits.argmax(1) == inputs.labels).sum()
-        return Stepped({term: value.detach() for term, value in terms.items()}, loss.detach(), correct)
+        detached = {term: value.detach() for term, value in terms.items()}
+        return Stepped(detached, loss.detach(), correct, gradient, gradients)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -157,7 +169,8 @@ class TrainingRun:
         if self._judged_by_itself:
             return student.logits
         partner = self.peer if self.peer is not None else self.teacher
-        other = frozen_forward(partner, images, self.recipe.precision) if partner is not None else student
+        theirs = shrunk(images, self.recipe.teacher_image_size)
+        other = frozen_forward(partner, theirs, self.recipe.precision) if partner is not None else student
         return self.distiller.predict(student.only(self.needs.stages), other.only(self.needs.teacher_stages))
 
     def train_mode(self) -> None:
@@ -216,8 +229,28 @@ class TrainingRun:
             total = total + self.weights[term] * value
         return total
 
+    def _gradients(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each weighted term's own gradient norm; the graph is kept, and no parameter's gradient is touched."""
+        trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        norms = {}
+        for term, value in terms.items():
+            weighted = self.weights[term] * value
+            if weighted.requires_grad:
+                norms[term] = self._norm(torch.autograd.grad(weighted, trained, retain_graph=True, allow_unused=True))
+            else:
+                norms[term] = torch.zeros_like(weighted)
+        return norms
+
+    def _norm(self, gradients: Iterable[Tensor | None]) -> Tensor:
+        """0-d: the L2 norm over all of them together; one that is absent counts nothing."""
+        present = [gradient for gradient in gradients if gradient is not None]
+        norms = torch._foreach_norm(present) if present else [torch.zeros((), dtype=self.dtype, device=self.device)]
+        whole: Tensor = torch.linalg.vector_norm(torch.stack(list(norms)))
+        return whole
+
     def _teacher_forward(self, images: Tensor) -> Outputs:
         assert self.teacher is not None
+        images = shrunk(images, self.recipe.teacher_image_size)
         if not self.own_teacher:
             return frozen_forward(self.teacher, images, self.recipe.precision)
         with torch.no_grad():
@@ -225,22 +258,22 @@ class TrainingRun:
 
     def _peer_forward(self, images: Tensor) -> Outputs:
         assert self.peer is not None
+        images = shrunk(images, self.recipe.teacher_image_size)
         with torch.set_grad_enabled(self.phase is None):
             return forward(self.peer, images, self.recipe.precision)
 
-    def _fresh_optimizer(self) -> SGD:
-        """SGD with weight decay on every parameter it trains; one whose gradient is absent is left alone."""
+    def _fresh_optimizer(self) -> SGD | AdamW:
+        """The recipe's, over every parameter it trains."""
         trained = self._trainable
         if self.phase is not None:
             named = {id(parameter) for module in self.phase.trainable for parameter in module.parameters()}
-            trained = [parameter for parameter in self._trainable if id(parameter) in named]
+            trained = {name: parameter for name, parameter in trained.items() if id(parameter) in named}
             if not trained:
                 raise ValueError(f"phase {self.phase.name!r} names nothing of the student or the adapters to train")
-        chosen = {id(parameter) for parameter in trained}
-        for parameter in self._trainable:
-            parameter.requires_grad_(id(parameter) in chosen)
+        for name, parameter in self._trainable.items():
+            parameter.requires_grad_(name in trained)
             parameter.grad = None
-        return SGD(trained, momentum=self.recipe.momentum, weight_decay=self.recipe.weight_decay)
+        return optimizer(self.recipe, trained.items())
 
 
 def _copy(tree: Any) -> Any:

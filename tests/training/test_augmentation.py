@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 from torchvision import transforms
 from torchvision.transforms import functional
-from toys import ToyData
+from toys import RECIPE, ToyData
 
 from kdharness.core.records import Execution
+from kdharness.core.streams import Draws
 from kdharness.core.types import Normalization
 from kdharness.evaluation.pixels import normalised
 from kdharness.training.augmentation import AUGMENTATIONS, Views
@@ -21,11 +22,11 @@ def test_recipes_know_the_names() -> None:
     assert set(AUGMENTS) == set(AUGMENTATIONS)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_every_view_is_torchvisions_picture(name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("none", 1), ("shift1", 9), ("rotate20-flip", 2), ("crop4-flip", 162)])
+def test_every_view_is_torchvisions_picture(name: str, count: int) -> None:
     augmentation = AUGMENTATIONS[name]
     images = torch.randint(0, 256, (3, 3, 9, 7), dtype=torch.uint8)
-    views, pad = Views(images, augmentation), augmentation.pad
+    views, pad = Views(images, augmentation.pad), augmentation.pad
     finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(NORM.mean, NORM.std)])  # mdistiller's
     seen = set()
     for view in range(augmentation.views):
@@ -36,11 +37,11 @@ def test_every_view_is_torchvisions_picture(name: str) -> None:
         expected = functional.hflip(cropped) if view // steps**2 else cropped
         assert torch.equal(got, torch.stack([finish(picture.permute(1, 2, 0).numpy()) for picture in expected]))
         seen.add(got.numpy().tobytes())
-    assert len(seen) == augmentation.views == {"none": 1, "shift1": 9, "crop4-flip": 162}[name]
+    assert len(seen) == augmentation.views == count
 
 
 def test_views_are_drawn_evenly() -> None:
-    drawn = AUGMENTATIONS["crop4-flip"].draw("augmentation", 0, 1, torch.arange(50_000))
+    drawn = AUGMENTATIONS["crop4-flip"].draw(Draws("augmentation", 0, 1, torch.arange(50_000)))
     counts = torch.bincount(drawn, minlength=162).double()
     chi2 = ((counts - 50_000 / 162) ** 2 / (50_000 / 162)).sum()
     assert chi2 < 235  # 161 degrees of freedom: 1 in 10,000
@@ -72,9 +73,11 @@ def test_index_is_the_place_in_the_official_split() -> None:
 def test_the_second_view_is_another_draw_of_the_same_images() -> None:
     data = Data(ToyData(), Execution())
     point = Point(0.0, "shift1", "tf32", 20, 0, 1, 0)
-    first, second = (data.images(point, data.rows(point), stream) for stream in ("augmentation", "second view"))
+    first, second = data.images(point), data.images(point.second(RECIPE))
     equal = [torch.equal(one, other) for one, other in zip(first, second, strict=True)]
     assert 0 < sum(equal) < 10  # of 20 with 9 views
+    strong = RECIPE.model_copy(update={"second_view": "none"})
+    assert torch.equal(data.images(point.second(strong)), data.images(Point(0.0, "none", "tf32", 20, 0, 1, 0)))
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,11 @@ def test_a_shared_teacher_answers_each_view() -> None:
     data = Data(ToyData(), Execution())
     teacher = Teachers(data).get(setting("taught").teachers[0], teacher_weights(), "tf32")
     shared, point = Round(data), Point.of(setting("taught"), 0, 1, 0)
-    for views in (2, 1):  # the second member wants less than the first has computed
-        inputs = shared.inputs(point, views)
-        answer = shared.answer(teacher, point, inputs)
+    for second in (point.second(RECIPE), None):  # the second member wants less than the first has computed
+        inputs = shared.inputs(point, second)
+        answer = shared.answer(teacher, point, second, inputs)
         assert torch.equal(answer.logits, sharing.frozen_forward(teacher, inputs.images, "tf32").logits)
-        assert (answer.second is None) == (inputs.second_view is None) == (views == 1)
+        assert (answer.second is None) == (inputs.second_view is None) == (second is None)
         if inputs.second_view is not None and answer.second is not None:
             other = sharing.frozen_forward(teacher, inputs.second_view, "tf32").logits
             assert torch.equal(answer.second.logits, other)

@@ -22,7 +22,7 @@ def _twin(net: nn.Sequential) -> nn.Sequential:
 def backward(net: nn.Sequential, step: int, *, skip: bool) -> None:
     """Some steps leave the first layer without a gradient, one gives it a gradient of zeros."""
     images = torch.randn(4, 5, generator=torch.Generator().manual_seed(step))
-    net(images).square().sum().backward()
+    net(images.to(net[0].weight.dtype)).square().sum().backward()
     if skip and step % 3 == 0:
         net[0].weight.grad = net[0].bias.grad = None
     if skip and step == 4:
@@ -44,6 +44,26 @@ def test_bit_equal_to_torch(momentum: float, weight_decay: float, skip: bool) ->
         backward(mine, step, skip=skip)
         backward(other, step, skip=skip)
         ours.step(lr)
+        theirs.step()
+        for name, value in mine.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), (step, name)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_nesterov_and_spared_parameters_too(skip: bool) -> None:
+    mine, other = nets()
+    ours = SGD(mine.parameters(), momentum=0.9, weight_decay=0.05, nesterov=True, undecayed=[1, 3, 5])
+    groups = [
+        {"params": [other[0].weight, other[1].weight, other[3].weight]},
+        {"params": [other[0].bias, other[1].bias, other[3].bias], "weight_decay": 0.0},
+    ]
+    theirs = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.05, nesterov=True, foreach=True)
+    for step in range(8):
+        ours.zero_grad()
+        theirs.zero_grad(set_to_none=True)
+        backward(mine, step, skip=skip)
+        backward(other, step, skip=skip)
+        ours.step(0.1)
         theirs.step()
         for name, value in mine.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), (step, name)
@@ -73,7 +93,9 @@ def test_it_does_not_load_the_compiler() -> None:
     import sys
 
     code = "import sys, torch; from kdharness.training.sgd import SGD; p = torch.nn.Parameter(torch.ones(2));"
-    code += "p.grad = torch.ones(2); SGD([p], momentum=0.9, weight_decay=0.0).step(0.1);"
+    code += "from kdharness.training.adamw import AdamW; p.grad = torch.ones(2);"
+    code += "SGD([p], momentum=0.9, weight_decay=0.0).step(0.1);"
+    code += "AdamW([p], betas=(0.9, 0.999), weight_decay=0.1).step(0.1);"
     code += "print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -53,6 +53,18 @@ class ToyData:
         return Split(images[begin:end], labels[begin:end], torch.arange(begin, end) - (20 if part == "test" else 0))
 
 
+class Colours(ToyData):
+    """The same in colour and larger, for augmentations that look at the picture."""
+
+    image_shape = (3, 8, 8)
+    normalization = Normalization((0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
+
+    def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
+        split = super().split(part, validation)
+        images = torch.randint(0, 256, (29, 3, 8, 8), generator=torch.Generator().manual_seed(6), dtype=torch.uint8)
+        return Split(images[: len(split.index)], split.labels, split.index)
+
+
 class Toy(Model):
     """Stem and one stage, each convolution, batch norm, ReLU; layers as a zoo's network has them."""
 
@@ -325,29 +337,32 @@ def setting(distiller: str = "taught", validation: float = 0.0, recipe: Recipe =
     )
 
 
-def teacher_weights() -> dict[str, Tensor]:
+def teacher_weights(channels: int = 2) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    weights = Toy(6, 3, (2, 5, 5)).state_dict()
+    weights = Toy(6, 3, (channels, 5, 5)).state_dict()
     return {
         key: torch.rand(value.shape, generator=generator) if value.is_floating_point() else value
         for key, value in weights.items()
     }
 
 
-def member(of: Setting, seed: int = 0, run_id: str = "run", resume: Mapping[str, Any] | None = None) -> Member:
-    weights = (teacher_weights(),) if any(teacher.run for teacher in of.teachers) else ()
+def member(
+    of: Setting, seed: int = 0, run_id: str = "run", resume: Mapping[str, Any] | None = None, channels: int = 2
+) -> Member:
+    weights = (teacher_weights(channels),) if any(teacher.run for teacher in of.teachers) else ()
     return Member(run_id, of, seed, weights, resume)
 
 
-def train(*members: Member, sink: Recorder | None = None) -> Recorder:
+def train(*members: Member, sink: Recorder | None = None, data: ToyData | None = None) -> Recorder:
     sink = sink or Recorder()
-    train_cohort(members, ToyData(), Execution(), sink)
+    train_cohort(members, data or ToyData(), Execution(), sink)
     return sink
 
 
-def result(of: Setting, seed: int = 0) -> Finished:
+def result(of: Setting, seed: int = 0, data: ToyData | None = None) -> Finished:
     """The run trained alone."""
-    sink = train(member(of, seed))
+    data = data or ToyData()
+    sink = train(member(of, seed, channels=data.image_shape[0]), data=data)
     for error in sink.errors.values():
         raise error
     return sink.results["run"]

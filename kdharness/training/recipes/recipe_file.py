@@ -13,9 +13,21 @@ from pydantic import ValidationError
 from kdharness.core.errors import BadInput, UnknownName
 from kdharness.core.records import Recipe
 
-Augment = Literal["none", "shift1", "crop4-flip"]
+Augment = Literal[
+    "none",
+    "shift1",
+    "crop4-flip",
+    "crop4-flip-randaugment",
+    "crop4-flip-autoaugment",
+    "crop4-flip-trivialaugment",
+    "rotate20-flip",
+    "resized-crop-flip-randaugment-erasing",
+]
 AUGMENTS: tuple[str, ...] = get_args(Augment)
 """The names that `Recipe.augment` may have; `training.augmentation` holds what they do."""
+
+STREAMED: tuple[str, ...] = ("resized-crop-flip",)
+"""Augmentations of images that are read from disk batch by batch, which this version cannot."""
 
 LR_RULES = ("constant", "linear")
 
@@ -34,8 +46,10 @@ class RecipeFile:
         """The recipe for a student (its name stands in messages only) of a model family.
 
         `overrides` are Recipe fields and `lr_rule`: "linear" multiplies the recipe's learning rate with the change
-        of the batch size (Goyal et al. 2017). Milestones keep their place in proportion when `epochs` is overridden
-        without them, as MLKD's 480 epochs do with mdistiller's 240. Raises BadInput naming the field.
+        of the batch size (Goyal et al. 2017), and with it the ends of a cosine and a warm-up. Milestones and warm-up
+        keep their place in proportion when `epochs` is overridden without them, as MLKD's 480 epochs do with
+        mdistiller's 240. With `schedule` overridden the recipe's own milestones are gone. Raises BadInput naming the
+        field.
         """
         overrides = dict(overrides or {})
         rule = overrides.pop("lr_rule", "constant")
@@ -51,27 +65,52 @@ class RecipeFile:
             values["lr"] = self.lr_by_family[family]
         try:
             base = Recipe(**values)
+            if overrides.get("schedule", base.schedule) != base.schedule:
+                values = {key: value for key, value in values.items() if key not in ("milestones", "final_lr")}
             recipe = Recipe(**(values | overrides))
-            if "epochs" in overrides and "milestones" not in overrides:
-                stretch = recipe.epochs / base.epochs
-                moved = tuple(max(1, round(milestone * stretch)) for milestone in base.milestones)
-                recipe = recipe.model_copy(update={"milestones": moved})
+            if "epochs" in overrides:
+                recipe = recipe.model_copy(update=_in_proportion(recipe, base, overrides))
             if rule == "linear" and "lr" not in overrides:
-                recipe = recipe.model_copy(update={"lr": base.lr * recipe.batch_size / base.batch_size})
+                scale = recipe.batch_size / base.batch_size
+                scaled = {name for name in ("lr", "final_lr", "warmup_lr") if name not in overrides}
+                recipe = recipe.model_copy(update={name: getattr(base, name) * scale for name in scaled})
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise BadInput(
-                f"{field} = {first['input']!r}: {first['msg'].lower()}", where=self._where(student)
-            ) from error
-        if recipe.augment not in AUGMENTS:
-            near = difflib.get_close_matches(recipe.augment, AUGMENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"this version has {', '.join(AUGMENTS)}"
-            raise BadInput(f"augmentation {recipe.augment!r}: not in this version, {hint}", where=self._where(student))
+            what = f"{field} = {first['input']!r}: " if field else ""
+            raise BadInput(what + first["msg"].lower(), where=self._where(student)) from error
+        for name in (recipe.augment, recipe.second_view):
+            self._check_augment(name, student)
         return recipe
+
+    def _check_augment(self, name: str | None, student: str) -> None:
+        """Raises BadInput for a name that this version has not."""
+        if name is None or name in AUGMENTS:
+            return
+        if name in STREAMED:
+            raise BadInput(
+                f"augmentation {name!r} is for images read from disk: not in this version, which holds all images in "
+                "memory",
+                where=self._where(student),
+                remedy=f"name another recipe, or `augment:` {', '.join(AUGMENTS)}",
+            )
+        near = difflib.get_close_matches(name, AUGMENTS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"this version has {', '.join(AUGMENTS)}"
+        raise BadInput(f"augmentation {name!r}: not in this version, {hint}", where=self._where(student))
 
     def _where(self, student: str) -> str:
         return f"recipe {self.name} for {student}"
+
+
+def _in_proportion(recipe: Recipe, base: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Milestones and warm-up of a recipe made longer or shorter, but for those that are overridden too."""
+    stretch = recipe.epochs / base.epochs
+    moved: dict[str, Any] = {}
+    if "milestones" not in overrides:
+        moved["milestones"] = tuple(max(1, round(milestone * stretch)) for milestone in recipe.milestones)
+    if "warmup_epochs" not in overrides:
+        moved["warmup_epochs"] = round(recipe.warmup_epochs * stretch)
+    return moved
 
 
 def names() -> list[str]:
