@@ -93,7 +93,7 @@ class Block(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention; (B, heads, T, d) each -> (B, T, heads d).
 
-    Written out, because torch's fused backward kernels add up in an order that changes from call to call.
+    Written out, because torch's fused kernels need not add up in the same order at every call.
     """
     scores = (query @ key.transpose(2, 3)) * query.shape[3] ** -0.5
     return (scores.softmax(3) @ value).transpose(1, 2).flatten(2)

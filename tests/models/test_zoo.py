@@ -19,10 +19,14 @@ def built(name: str, image_shape: tuple[int, int, int] = CIFAR, classes: int = 1
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet8", "wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", "mobilenetv1"]
+    "name",
+    [
+        *("resnet8", "wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", "mobilenetv1"),
+        *("resnet18_cifar", "resnet18_imagenet", "pycls_resnet56", "mobilenetv2_tinyimagenet"),
+    ],
 )
 def test_images_of_64_pixels(name: str) -> None:
-    """The references of four of them raise or, worse, make four rows of one."""
+    """One of each family; the references of four of them raise or, worse, make four rows of one."""
     check_shapes(MODELS.get(name), (3, 64, 64))
 
 
@@ -79,10 +83,11 @@ def test_torchvisions_network_gives_the_same_numbers() -> None:
         torch.testing.assert_close(ours(images).logits, theirs(images), rtol=1e-12, atol=1e-12)
 
 
-def test_resnet101_has_torchvisions_keys() -> None:
+@pytest.mark.parametrize("depth", [101, 152])
+def test_deeper_resnets_have_torchvisions_keys(depth: int) -> None:
     with torch.device("meta"):
-        theirs = torchvision.models.resnet101().state_dict()
-        ours = built("resnet101_imagenet", (3, 224, 224), 1000).state_dict()
+        theirs = torchvision.models.get_model(f"resnet{depth}").state_dict()
+        ours = built(f"resnet{depth}_imagenet", (3, 224, 224), 1000).state_dict()
     assert [(key, value.shape) for key, value in ours.items()] == [(key, value.shape) for key, value in theirs.items()]
 
 
