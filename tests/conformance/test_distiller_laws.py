@@ -23,6 +23,7 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "skd": ({"temperature": 1.0},),
     "ctkd": ({"base": "dkd"}, {"standardize": "zscore", "curriculum": "linear"}),
     "dml": ({"epsilon": 1e-8},),
+    "blockkd": ({"stones": "stage2=stage1"},),
     "mlkd": ({"standardize": "zscore"}, {"standardize": "mean"}),
     "ttm": ({"exponent": 0.5},),
     "wttm": ({"exponent": 0.5},),
