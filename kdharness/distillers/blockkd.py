@@ -13,13 +13,14 @@ from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig
 from kdharness.distillers.constants import CrossEntropyWeight, Temperature, Weight
 from kdharness.distillers.losses import cross_entropy, in_full, softened_kl
 from kdharness.distillers.registry import DISTILLERS
+from kdharness.models.correspondence import matched_stages
 
 Stones = Annotated[
     str,
     Field(
         pattern=r"^(all|stage[1-9][0-9]?=stage[1-9][0-9]?( stage[1-9][0-9]?=stage[1-9][0-9]?)*)$",
-        description="Where stones change over: `all`, after each of the student's stages but the last; or the stages "
-        "by name, the student's first: `stage2=stage2` (fewer stones are the paper's light variant).",
+        description="Where stones change over: `all`, after each stage that corresponds to one of the teacher's but "
+        "the last; or those named, the student's first: `stage2=stage2` (fewer stones are the paper's light variant).",
     ),
 ]
 
@@ -28,15 +29,14 @@ Stones = Annotated[
 class BlockKD(Distiller):
     """`L = sum over i = 1..n of (ce_weight CE(z_i, y) + kd_weight D(z_i, t) + cross_weight D(z_i, e)) / 2^(n-i)`.
 
-    Yu et al., IEEE TAI 2024 (arXiv 2411.01547). z_n = s are the student's logits. Stone i < n runs the student's first
-    i stages, a connector, and the teacher's remaining stages and classifier, which stay frozen; z_i are its logits.
-    The connectors learn with the student and are dropped after training.
+    Yu et al., IEEE TAI 2024 (arXiv 2411.01547). z_n = s are the student's logits. Stone i < n runs the student up
+    to its i-th stage, a connector, and the teacher's remaining stages and classifier, which stay frozen; z_i are its
+    logits. The connectors learn with the student and are dropped after training.
 
     No code is public. What was found of the paper gives the stones, the coefficients 2^(n-i) and the three parts; the
     rest is chosen here: D is KD's divergence with T²; e, the mean of the stones' logits, is not differentiated; all
-    weights are 1 and T is 4; n counts the student's stages, and the teacher takes over after its stage nearest in
-    relative depth, never its last; a connector brings the map to the teacher's size (averaged or repeated), then is a
-    1x1 convolution without bias and a batch norm, without ReLU.
+    weights are 1 and T is 4; the n pairs of stages are those of `models.correspondence`; a connector brings the map to
+    the teacher's size (averaged or repeated), then is a 1x1 convolution without bias and a batch norm, without ReLU.
     """
 
     class Config(DistillerConfig):
@@ -57,9 +57,8 @@ class BlockKD(Distiller):
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         """One connector per stone. Raises IncompatiblePair."""
-        depth = len(_stages(student))
-        self.places = places_of(self.config.stones, depth, len(_stages(teacher)))
-        self.shares = [0.5 ** (depth - int(ours.removeprefix("stage"))) for ours, _ in self.places]
+        self.places = places_of(self.config.stones, student, teacher)
+        self.shares = [0.5 ** (len(self.places) - i) for i in range(len(self.places))]
         connectors = []
         for ours, theirs in self.places:
             for network, view, layer in (("student", student, ours), ("teacher", teacher, theirs)):
@@ -96,21 +95,19 @@ class BlockKD(Distiller):
         return {"ce": self.config.ce_weight, "kd": self.config.kd_weight, "cross": self.config.cross_weight}
 
 
-def places_of(stones: str, student_stages: int, teacher_stages: int) -> tuple[tuple[str, str], ...]:
+def places_of(stones: str, student: NetworkView, teacher: NetworkView) -> tuple[tuple[str, str], ...]:
     """(the student's last stage in a stone, the teacher's stage that it replaces), shallow first.
 
     Raises IncompatiblePair where one network has a single stage.
     """
     if stones != "all":
         return tuple((ours, theirs) for ours, _, theirs in (place.partition("=") for place in stones.split()))
-    if student_stages < 2 or teacher_stages < 2:
+    *places, _ = matched_stages(student.shapes, teacher.shapes)
+    if not places:
         raise IncompatiblePair(
-            f"blockkd changes over between stages; the student has {student_stages} and the teacher {teacher_stages}"
+            f"blockkd changes over between stages; the student has {', '.join(student.shapes)} and the teacher "
+            f"{', '.join(teacher.shapes)}"
         )
-    places = []
-    for stage in range(1, student_stages):
-        nearest = (2 * stage * teacher_stages + student_stages) // (2 * student_stages)  # rounded half up
-        places.append((f"stage{stage}", f"stage{min(max(nearest, 1), teacher_stages - 1)}"))
     return tuple(places)
 
 
@@ -140,7 +137,3 @@ def resized(features: Tensor, size: tuple[int, ...]) -> Tensor:
     if height and width:
         return F.adaptive_avg_pool2d(features, (rows, columns))
     return F.interpolate(features, (rows, columns), mode="nearest")
-
-
-def _stages(network: NetworkView) -> list[str]:
-    return [name for name in network.shapes if name.startswith("stage") and "." not in name]
