@@ -71,9 +71,9 @@ class RecipeFile:
             if "epochs" in overrides:
                 recipe = recipe.model_copy(update=_in_proportion(recipe, base, overrides))
             if rule == "linear" and "lr" not in overrides:
-                scale = recipe.batch_size / base.batch_size
-                scaled = {name for name in ("lr", "final_lr", "warmup_lr") if name not in overrides}
-                recipe = recipe.model_copy(update={name: getattr(base, name) * scale for name in scaled})
+                rates = [name for name in ("lr", "final_lr", "warmup_lr") if name not in overrides]
+                scaled = {name: getattr(base, name) * recipe.batch_size / base.batch_size for name in rates}
+                recipe = recipe.model_copy(update=scaled)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
