@@ -17,6 +17,10 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "dkd": ({"standardize": "zscore", "warmup": 0},),
     "luminet": ({"warmup": 0, "temperature": 0.7},),
     "fitnet": ({"layer": "stem"},),
+    "rkd": ({"squared": True},),
+    "at": ({"exponent": 1, "layers": "stage1=stage2 stage3=stage3"},),
+    "vid": ({"train_variances": True, "layers": "first"},),
+    "kdsvd": ({"form": "repdistiller", "rank": 2},),
     "dist": ({"temperature": 1.0},),
     "nkd": ({"temperature": 1.0},),
     "label_smoothing": ({"smoothing": 1.0},),
@@ -38,6 +42,8 @@ ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {
     "mlkd": ("instance", "batch", "class"),
 }
 
+EXPECTED_TO_FAIL: Mapping[tuple[str, str], str] = {}
+
 CASES = [
     pytest.param(name, values, id=f"{name}-{'-'.join(str(value) for value in values.values()) or 'defaults'}")
     for name in DISTILLERS
@@ -52,8 +58,14 @@ def config_of(name: str, values: dict[str, object]) -> DistillerConfig:
 @pytest.mark.parametrize("check", DISTILLER_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize(("name", "values"), CASES)
 def test_law(
-    name: str, values: dict[str, object], check: Callable[[type[Distiller], DistillerConfig | None], None]
+    name: str,
+    values: dict[str, object],
+    check: Callable[[type[Distiller], DistillerConfig | None], None],
+    request: pytest.FixtureRequest,
 ) -> None:
+    reason = EXPECTED_TO_FAIL.get((name, check.__name__))
+    if reason:
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
     check(DISTILLERS.get(name), config_of(name, values))
 
 

@@ -8,6 +8,8 @@ A manifest names a method (`dkd_ls`, `kd_ensemble`) and hyper-parameters in the 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import feature_mapping as features
+
 Words = Mapping[str, tuple[str, Callable[[Any], Any]]]
 
 
@@ -139,6 +141,7 @@ WORDS: Mapping[str, Words] = {
             "layer": (_layer, "hint_layer FITNET.HINT_LAYER"),
         }
     ),
+    **{name: _words(meanings) for name, meanings in features.WORDS.items()},
 }
 
 # The argparse scripts' `gamma` is the weight of the cross-entropy, where the short vocabulary of a logit vector means
@@ -182,6 +185,7 @@ SCRIPTS: Mapping[str, tuple[frozenset[str], Words]] = {
 
 # Where the authors multiply several weights by one more: the name it has above, and what it multiplies.
 FACTORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    **features.FACTORS,
     "ctkd": ("dkd_factor", ("tckd_weight", "nckd_weight")),
     "dist": ("kd_weight", ("inter_weight", "intra_weight")),
     "mlkd": ("kd_factor", ("instance_weight", "batch_weight", "class_weight")),
@@ -189,6 +193,7 @@ FACTORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **features.METHODS,
     "vanilla": ("none", {}),
     "none": ("none", {}),
     "kd": ("kd", {}),
@@ -222,6 +227,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
     # section 3 of trajectory/README.md: an entry's `hyper` overrides it
+    **features.TRAJECTORY,
     "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "temperature": 4.0},
     "kd_ls": {"ce_weight": 0.1, "kd_weight": 9.0, "temperature": 2.0},
     "dkd": {"ce_weight": 1.0, "tckd_weight": 1.0, "nckd_weight": 8.0, "temperature": 4.0, "warmup": 4},
@@ -282,5 +288,5 @@ def component(term: str) -> str:
 COMPONENTS = {"ce": "ce", "batch": "bc", "class": "cc"}
 
 
-OTHER_NAMES = {"kl": "kd", "div": "kd", "cls": "ce", "ttm": "kd", "wttm": "kd", "dist": "kd"}
+OTHER_NAMES = {"CE": "ce", "CAT": "kd", "kl": "kd", "div": "kd", "cls": "ce", "ttm": "kd", "wttm": "kd", "dist": "kd"}
 """Components that some scripts name otherwise."""

@@ -1,24 +1,34 @@
 """Every feature vector of every manifest: unweighted loss, gradients and adapter buffers equal the authors'."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from mapping import NotInThisVersion, distiller_for
-from torch import nn
+from torch import Tensor, nn
 from vectors import Vector, close_to_scale, vectors
 
 from kdharness.core.errors import IncompatiblePair
-from kdharness.core.types import Batch, BuildContext, Outputs
+from kdharness.core.types import Batch, BuildContext, Distiller, Outputs
 from kdharness.distillers.registry import DISTILLERS
 
 RTOL_64, RTOL_32 = 1e-6, 1e-4  # feature/README.md
+Arrays = Mapping[str, np.ndarray]
+
+WEIGHTED = {"rkd"}
+"""Methods whose stored loss has their weights in it (feature/README.md, section 3)."""
+ROUNDING = ("kdsvd", "rkd__duplicate_row", "pkt__opposite", "catkd__student1_res2", "catkd__zero_student_norm")
+"""Vectors whose gradient is rounding noise (section 5): only their losses are compared."""
+POOLED = {"rkd", "pkt", "cc"}
+"""Methods whose arrays are pooled features; the others' are stages in order, or the last one alone."""
 
 
 @dataclass
 class View:
-    """The shapes of one layer, as a distiller's `build` asks for them."""
+    """The shapes of a vector's layers, as a distiller's `build` asks for them."""
 
     shapes: dict[str, tuple[int, ...]]
     batch_norms: dict[str, nn.BatchNorm2d] = field(default_factory=dict)
@@ -26,54 +36,151 @@ class View:
     classifier: nn.Linear = field(default_factory=lambda: nn.Linear(1, 1))
 
 
+class Case:
+    """One vector in one precision: its arrays as layers of a student and a teacher, and the distiller built on them."""
+
+    def __init__(self, vector: Vector, dtype: torch.dtype) -> None:
+        self.vector, self.dtype, self.arrays = vector, dtype, vector.arrays()
+        hyper = vector.hyper
+        if vector.method in WEIGHTED:
+            hyper.pop("feat_weight", None)  # multiplies the stored loss
+        self.name, self.constants = distiller_for(vector.method, hyper)
+        self.constants |= FROM_SHAPES.get(self.name, lambda _: {})(self)
+        method = DISTILLERS.get(self.name)
+        self.distiller: Distiller = method(method.Config(**self.constants))
+        doubled = dtype == torch.float64 and any(key.endswith("_f64") for key in self.arrays)
+        self.suffix, self.rtol = ("_f64", RTOL_64) if doubled else ("", RTOL_32)
+        self.student = self.given("s", requires_grad=True)
+        self.teacher = self.given("t")
+        self.rows = len(next(iter(self.student.values())))
+
+    def tensor(self, key: str) -> Tensor:
+        value = torch.from_numpy(np.asarray(self.arrays[key]))
+        return value.to(self.dtype) if value.is_floating_point() else value
+
+    def given(self, side: str, requires_grad: bool = False) -> dict[str, Tensor]:
+        """The arrays `s0`, `s1`, ... in order."""
+        keys = sorted(
+            (key for key in self.arrays if key[0] == side and key[1:].isdigit()), key=lambda key: int(key[1:])
+        )
+        return {key: self.tensor(key).requires_grad_(requires_grad) for key in keys}
+
+    def layers(self, side: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors by layer name."""
+        if self.name == "fitnet":
+            return {self.constants.get("layer", "stage2"): next(iter(values.values()))}
+        if self.name in POOLED:
+            return {"pooled": next(iter(values.values()))}
+        return {f"stage{number}": value for number, value in enumerate(values.values(), 1)}
+
+    def view(self, side: str, layers: Mapping[str, Tensor]) -> View:
+        shapes = {name: tuple(value.shape[1:]) for name, value in layers.items()}
+        return View({name.removesuffix(".preact"): shape for name, shape in shapes.items()} | shapes)
+
+    def build(self) -> nn.Module:
+        views = [
+            self.view(side, self.layers(side, getattr(self, who))) for side, who in (("s", "student"), ("t", "teacher"))
+        ]
+        adapters = self.distiller.build(*views, BuildContext(10, 100, (3, 32, 32))).to(self.dtype)
+        state = adapters.state_dict()
+        for key in state:
+            if f"param/{PREFIX.get(self.name, '')}{key}" in self.arrays:
+                state[key] = self.tensor(f"param/{PREFIX.get(self.name, '')}{key}")
+            else:
+                START.get(self.name, no_start)(self, key, state)
+        adapters.load_state_dict(state)
+        return adapters.requires_grad_(True)
+
+    def outputs(self, side: str, values: Mapping[str, Tensor]) -> Outputs:
+        layers = self.layers(side, values)
+        logits = torch.zeros(self.rows, 10, dtype=self.dtype)
+        return Outputs(
+            logits, layers.get("pooled", logits), {key: value for key, value in layers.items() if key != "pooled"}
+        )
+
+    def batch(self) -> Batch:
+        labels = torch.zeros(self.rows, dtype=torch.int64)
+        return Batch(labels, labels, labels, torch.tensor(1), torch.tensor(0), torch.Generator())
+
+    def loss(self) -> Tensor:
+        """What the file stores: the terms that distil, weighted where it says so."""
+        terms = dict(
+            self.distiller.losses(self.outputs("s", self.student), self.outputs("t", self.teacher), self.batch())
+        )
+        weights = self.distiller.weights(int(self.vector.hyper.get("epoch", 1)))
+        del terms["ce"]
+        return torch.stack(
+            [value * (weights[term] if self.vector.method in WEIGHTED else 1) for term, value in terms.items()]
+        ).sum()
+
+    def compare(self, loss: Tensor, adapters: nn.Module) -> None:
+        """The loss, its gradients and what is left in the adapters' buffers."""
+        loss.backward()
+        if not np.isfinite(self.arrays["loss" + self.suffix]).all():
+            assert torch.isfinite(loss)
+            return
+        close_to_scale(loss, self.arrays["loss" + self.suffix], self.rtol, 0.0)
+        if self.vector.name.startswith(ROUNDING):
+            return
+        gradients = {f"grad_{key}": value.grad for key, value in self.student.items()}
+        prefix = PREFIX.get(self.name, "")
+        gradients |= {f"grad_param/{prefix}{key}": value.grad for key, value in adapters.named_parameters()}
+        after = {f"buffer_after/{prefix}{key}": value for key, value in adapters.state_dict().items()}
+        for key, want in self.arrays.items():
+            if not key.startswith(("grad_", "buffer_after/")) or not np.isfinite(want).all():
+                continue
+            name = key.removesuffix("_f64")
+            exact = key.endswith("_f64")
+            if exact != bool(self.suffix) and not key.startswith(("grad_param/", "buffer_after/")):
+                continue
+            got = gradients.get(name) if key.startswith("grad_") else after[name]
+            got = torch.zeros(want.shape) if got is None else got
+            loose = key.startswith(("grad_param/", "buffer_after/"))
+            close_to_scale(got, want, RTOL_32 if loose else self.rtol, 1e-6 if loose else 1e-12)
+
+
+def no_start(case: Case, key: str, state: dict[str, Tensor]) -> None:
+    raise AssertionError(f"{case.vector.name} gives no start for the adapters' {key}")
+
+
+def identity(case: Case, key: str, state: dict[str, Tensor]) -> None:
+    """A vector without parameters starts behind them: an embedding that hands its input on."""
+    value = state[key]
+    state[key] = torch.eye(*value.shape, dtype=value.dtype) if value.dim() == 2 else torch.zeros_like(value)
+
+
+START: Mapping[str, Callable[[Case, str, dict[str, Tensor]], None]] = {"cc": identity}
+"""How an adapter's tensor starts that the file does not give."""
+PREFIX: Mapping[str, str] = {}
+"""What stands before the adapters' names in the files."""
+FROM_SHAPES: Mapping[str, Callable[[Case], dict[str, Any]]] = {
+    "cc": lambda case: {"dimension": dimension_of(case)},
+}
+"""Constants that the arrays' shapes tell."""
+
+
+def dimension_of(case: Case) -> int:
+    key = "param/embed_s.linear.weight"
+    return int(case.arrays[key].shape[0] if key in case.arrays else case.arrays["s0"].shape[1])
+
+
+def opened(vector: Vector, dtype: torch.dtype) -> Case:
+    try:
+        return Case(vector, dtype)
+    except NotInThisVersion as reason:
+        pytest.skip(str(reason))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
 @pytest.mark.parametrize("vector", vectors("feature"))
 def test_equals_the_authors_code(vector: Vector, dtype: torch.dtype) -> None:
-    try:
-        name, constants = distiller_for(vector.method, vector.hyper)
-    except NotInThisVersion as reason:
-        pytest.skip(str(reason))
-    assert name == "fitnet", "the runner knows how a hint's arrays are named; another method's must be added"
-    arrays = vector.arrays()
-    suffix, rtol = ("_f64", RTOL_64) if dtype == torch.float64 else ("", RTOL_32)
-    distiller_class = DISTILLERS.get(name)
-    distiller = distiller_class(distiller_class.Config(**constants))
-    layer = distiller.needs.stages[0]
-    student = torch.from_numpy(arrays["s0"]).to(dtype).requires_grad_()
-    teacher = torch.from_numpy(arrays["t0"]).to(dtype)
-    views = [View({layer: tuple(features.shape[1:])}) for features in (student, teacher)]
-    context = BuildContext(10, 100, (3, 32, 32))
-    if "loss" not in arrays:
+    case = opened(vector, dtype)
+    if not any(key.startswith("loss") for key in case.arrays):
         with pytest.raises(IncompatiblePair):
-            distiller.build(*views, context)
+            case.build()
         return
-
-    adapters = distiller.build(*views, context).to(dtype)
-    state = {key.removeprefix("param/"): arrays[key] for key in arrays if key.startswith("param/")}
-    adapters.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in state.items()})
-    logits = torch.zeros(len(student), 10, dtype=dtype)
-    labels = torch.zeros(len(student), dtype=torch.int64)
-    batch = Batch(logits, labels, labels, torch.tensor(1), torch.tensor(0), torch.Generator())
-    loss = distiller.losses(
-        Outputs(logits, logits, {layer: student}), Outputs(logits, logits, {layer: teacher}), batch
-    )["hint"]
-    loss.backward()
-
-    if not np.isfinite(arrays["loss" + suffix]).all():
-        assert torch.isfinite(loss)
-        return
-    close_to_scale(loss, arrays["loss" + suffix], rtol, 0.0)
-    assert student.grad is not None
-    close_to_scale(student.grad, arrays["grad_s0" + suffix], rtol, 1e-12)
-    gradients = {key: parameter.grad for key, parameter in adapters.named_parameters()}
-    for key, want in arrays.items():
-        part, _, tensor = key.partition("/")
-        if part == "grad_param":
-            gradient = gradients[tensor]
-            assert gradient is not None
-            close_to_scale(gradient, want, RTOL_32, 1e-6)
-        if part == "buffer_after":
-            close_to_scale(adapters.state_dict()[tensor], want, RTOL_32, 0.0)
+    adapters = case.build()
+    case.compare(case.loss(), adapters)
 
 
 def test_the_feature_manifest_is_there() -> None:
