@@ -268,11 +268,32 @@ class Distiller(ABC):
         """Called without gradient after each optimizer step, with that step's outputs: memory banks."""
 
 
+Crops = Callable[[Tensor, Tensor], Tensor]
+"""Heights and widths of pictures, (B,) each -> (B, 5) int64: top, left, height, width and, as 0 or 1, mirrored."""
+
+
+class ImageSource(Protocol):
+    """Images too many to be resident: decoded where and when they are wanted. It pickles, for worker processes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: Tensor | slice) -> "ImageSource":
+        """Those under a mask (N,) bool, or a part of them in order."""
+        ...
+
+    def decode(self, positions: Sequence[int], crops: Crops | None = None) -> Tensor:
+        """(B, C, H, W) uint8, stored channels last: each picture's crop, brought to the images' size.
+
+        Without crops the part that test images are judged by. Raises BadInput naming a file that is no image.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Split:
-    """A part of a dataset, resident."""
+    """A part of a dataset: its labels resident, its images too or, where they are too many, decoded when wanted."""
 
-    images: Tensor
+    images: "Tensor | ImageSource"
     """(N, C, H, W) uint8"""
     labels: Tensor
     """(N,) int64"""

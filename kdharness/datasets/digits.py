@@ -82,6 +82,7 @@ def _fingerprint(train: Split, test: Split) -> str:
     """SHA-256 over images and labels of both parts and the normalisation: everything a student sees."""
     digest = hashlib.sha256(repr(Digits.normalization).encode())
     for split in (train, test):
+        assert isinstance(split.images, Tensor)
         digest.update(split.images.numpy().tobytes())
         digest.update(split.labels.numpy().tobytes())
     return digest.hexdigest()

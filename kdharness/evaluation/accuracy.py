@@ -1,13 +1,14 @@
 """Accuracy and cross-entropy of a predictor on a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdharness.core.types import Normalization, Split
+from kdharness.core.types import ImageSource, Normalization, Split
+from kdharness.datasets.decoding import Decoded, workers_here
 from kdharness.evaluation.pixels import normalised
 
 EVALUATION_BATCH = 256
@@ -45,8 +46,7 @@ def evaluate(
     Images go in as they are, without augmentation, in tiles of a fixed size.
     """
     tiles = []
-    for start in range(0, len(split.labels), EVALUATION_BATCH):
-        pixels = split.images[start : start + EVALUATION_BATCH]
+    for pixels in _pixels(split.images):
         images = normalised(pixels.to(device).permute(0, 2, 3, 1), normalization, dtype)
         tiles.append(predict(images.contiguous(memory_format=layout)))
     logits, labels = torch.cat(tiles), split.labels.to(device)
@@ -57,3 +57,10 @@ def evaluate(
     right, right5, loss = scores.tolist()  # the one moment at which the device is waited for
     top1, top5 = 100 * right / len(labels), 100 * right5 / len(labels)  # equal counts are equal to the last bit
     return Accuracy(top1, top5, loss, predicted.cpu(), confidence.to(torch.float16).cpu())
+
+
+def _pixels(images: Tensor | ImageSource) -> Iterable[Tensor]:
+    """All images in order, tile by tile: (B, C, H, W) uint8."""
+    if isinstance(images, Tensor):
+        return torch.split(images, EVALUATION_BATCH)
+    return Decoded(images, torch.arange(len(images)), EVALUATION_BATCH, workers=workers_here())

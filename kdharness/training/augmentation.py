@@ -17,7 +17,7 @@ from kdharness.core.streams import Draws
 from kdharness.training import policies
 from kdharness.training.erasing import erase
 from kdharness.training.policies import Policy
-from kdharness.training.resampling import resized, resized_crops
+from kdharness.training.resampling import Filter, resized, resized_crops
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Augmentation:
 
     pad: int = 0
     flip: bool = False
-    resized_crop: bool = False
-    """A random part of the image at full size, bicubic."""
+    resized_crop: Filter | None = None
+    """A random part of the image at full size, and how it is resized."""
     policy: Policy | None = None
     erasing: float = 0.0
     """The probability of random erasing."""
@@ -43,8 +43,8 @@ class Augmentation:
 
     def change(self, pixels: Tensor, draws: Draws, size: int | None) -> Tensor:
         """What follows the view: (B, H, W, C) uint8 -> (B, `size`, `size`, C) uint8, or as stored without a size."""
-        if self.resized_crop:
-            pixels = resized_crops(pixels, draws, size or pixels.shape[1])
+        if self.resized_crop is not None:
+            pixels = resized_crops(pixels, draws, size or pixels.shape[1], self.resized_crop)
         elif size is not None:
             pixels = resized(pixels, size)
         return self.policy.change(pixels, draws) if self.policy is not None else pixels
@@ -64,10 +64,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "crop4-flip-trivialaugment": Augmentation(pad=4, flip=True, policy=Policy(policies.trivial_augment)),  # CAT-KD
     # mdistiller's DOT on Tiny-ImageNet; it flips after it rotates, which is the same distribution
     "rotate20-flip": Augmentation(flip=True, policy=Policy(policies.rotation)),
+    "resized-crop-flip": Augmentation(flip=True, resized_crop="bilinear"),  # torchvision's, ImageNet's
     # timm 0.4.12's create_transform as tiny-transformers (d2165f7) calls it; it flips after it crops, the same likewise
     "resized-crop-flip-randaugment-erasing": Augmentation(
         flip=True,
-        resized_crop=True,
+        resized_crop="bicubic",
         policy=Policy(policies.timm_increasing, policies.IMAGENET_MEAN, bicubic=True),
         erasing=0.25,
     ),

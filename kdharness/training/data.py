@@ -1,5 +1,9 @@
-"""Resident data: a batch is a gather at a point that (seed, epoch, position) determine, on any device the same."""
+"""Batches at a point that (seed, epoch, position) determine, on any device the same.
 
+Of resident images a batch is a gather; those that are too many are decoded ahead of the step.
+"""
+
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,15 +14,19 @@ from torch import Tensor
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Execution, Precision, Recipe, Setting
 from kdharness.core.streams import Draws, permutation
-from kdharness.core.types import BuildContext, Dataset, Normalization, Split
+from kdharness.core.types import BuildContext, Dataset, ImageSource, Normalization, Split
+from kdharness.datasets.decoding import Decoded, workers_here
 from kdharness.evaluation.pixels import normalised
 from kdharness.training.augmentation import AUGMENTATIONS, Views
 from kdharness.training.inputs import Inputs, dtype_of
 from kdharness.training.resampling import resized
+from kdharness.training.streaming import RandomCrops, Streams
 
 MOST_ORDERS_KEPT = 64
 FIRST_VIEW, SECOND_VIEW = "augmentation", "second view"
 """The streams from which the views of an image are drawn."""
+STREAMED = ("none", "resized-crop-flip")
+"""Augmentations that whoever decodes an image can carry out."""
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -72,6 +80,7 @@ class Data:
         self._evaluation: dict[tuple[float, int | None], Split] = {}
         self._views: dict[tuple[float, int], Views] = {}
         self._orders: dict[Hashable, Tensor] = {}
+        self._streams = Streams()
 
     def train(self, validation: float) -> Split:
         """The images trained on."""
@@ -92,8 +101,7 @@ class Data:
             part = self.dataset.split("val", validation) if validation else self.dataset.split("test")
             part = self._resident(part)
             if image_size is not None:
-                pixels = resized(part.images.permute(0, 2, 3, 1), image_size)
-                part = replace(part, images=pixels.permute(0, 3, 1, 2))
+                part = replace(part, images=self._at_size(part.images, image_size))
             self._evaluation[key] = part
         return self._evaluation[key]
 
@@ -124,23 +132,20 @@ class Data:
 
     def rows(self, point: Point) -> Tensor:
         """(B,), on the CPU: the batch as positions in the images trained on."""
-        key = (point.validation, point.seed, point.epoch)
-        if key not in self._orders:
-            if len(self._orders) >= MOST_ORDERS_KEPT:
-                self._orders.clear()
-            self.train(point.validation)
-            self._orders[key] = permutation(point.seed, point.epoch, self._index[point.validation])
-        return self._orders[key][point.position * point.batch_size : (point.position + 1) * point.batch_size]
+        return self._order(point)[: point.batch_size]
 
     def images(self, point: Point) -> Tensor:
         """(B, C, H, W): the batch at `point`, augmented and normalised."""
-        train, augmentation, rows = self.train(point.validation), AUGMENTATIONS[point.augment], self.rows(point)
-        key = (point.validation, augmentation.pad)
-        if key not in self._views:
-            self._views[key] = Views(train.images, augmentation.pad)
+        stored, augmentation, rows = self.train(point.validation).images, AUGMENTATIONS[point.augment], self.rows(point)
         draws = Draws(point.stream, point.seed, point.epoch, self._index[point.validation][rows])
-        pixels = self._views[key].take(self._there(rows), self._there(augmentation.draw(draws)))
-        pixels = augmentation.change(pixels, draws, point.image_size)
+        if isinstance(stored, Tensor):
+            key = (point.validation, augmentation.pad)
+            if key not in self._views:
+                self._views[key] = Views(stored, augmentation.pad)
+            pixels = self._views[key].take(self._there(rows), self._there(augmentation.draw(draws)))
+            pixels = augmentation.change(pixels, draws, point.image_size)
+        else:
+            pixels = self._there(self._decoded(stored, point)).permute(0, 2, 3, 1)
         images = normalised(pixels, self.normalization(point.normalization), dtype_of(point.precision))
         return augmentation.finish(images, draws).contiguous(memory_format=self.layout)
 
@@ -149,8 +154,59 @@ class Data:
         train, rows = self.train(point.validation), self._there(self.rows(point))
         return Inputs(self.images(point), train.labels[rows], train.index[rows])
 
+    def _order(self, point: Point) -> Tensor:
+        """(N,), on the CPU: what is left of the epoch at `point`, as positions in the images trained on."""
+        key = (point.validation, point.seed, point.epoch)
+        if key not in self._orders:
+            if len(self._orders) >= MOST_ORDERS_KEPT:
+                self._orders.clear()
+            self.train(point.validation)
+            self._orders[key] = permutation(point.seed, point.epoch, self._index[point.validation])
+        return self._orders[key][point.position * point.batch_size :]
+
+    def _decoded(self, source: ImageSource, point: Point) -> Tensor:
+        """(B, C, H, W) uint8, on the CPU: the batch at `point`, by workers that go on with those after it.
+
+        Raises BadInput for an augmentation or a size that is for resident images.
+        """
+        if point.augment not in STREAMED:
+            raise BadInput(
+                f"augmentation {point.augment!r} is for images held in memory; those of {self.dataset.name} are read "
+                "from disk",
+                remedy=f"name one of {', '.join(STREAMED)}",
+            )
+        self._at_size(source, point.image_size)
+        index = self._index[point.validation]
+
+        def crops(rows: Tensor) -> RandomCrops:
+            return RandomCrops(point.stream, point.seed, point.epoch, tuple(index[rows].tolist()))
+
+        def begin(streams: int) -> Decoded:
+            return Decoded(
+                source,
+                self._order(point),
+                point.batch_size,
+                crops if AUGMENTATIONS[point.augment].resized_crop else None,
+                workers=math.ceil(workers_here() / streams),
+            )
+
+        same = replace(point, position=0, precision="fp32", normalization="dataset")  # what decides on the bytes
+        return self._streams.batch(same, point.position, begin)
+
+    def _at_size(self, images: Tensor | ImageSource, size: int | None) -> Tensor | ImageSource:
+        """Resized, straight and bilinearly. Raises BadInput where they are decoded at another size."""
+        if size is None or (size, size) == self.dataset.image_shape[1:]:
+            return images
+        if not isinstance(images, Tensor):
+            raise BadInput(
+                f"image_size {size} is for images held in memory; those of {self.dataset.name} are read from disk and "
+                f"cut to {self.dataset.image_shape[1]} pixels"
+            )
+        return resized(images.permute(0, 2, 3, 1), size).permute(0, 3, 1, 2)
+
     def _there(self, drawn: Tensor) -> Tensor:
         return drawn.to(self.device, non_blocking=True)
 
     def _resident(self, split: Split) -> Split:
-        return Split(split.images.to(self.device), split.labels.to(self.device), split.index.to(self.device))
+        images = split.images.to(self.device) if isinstance(split.images, Tensor) else split.images
+        return Split(images, split.labels.to(self.device), split.index.to(self.device))

@@ -37,12 +37,12 @@ def resized(pixels: Tensor, size: int, kind: Filter = "bilinear") -> Tensor:
     return _filtered(pixels, down, across)
 
 
-def resized_crops(pixels: Tensor, draws: Draws, size: int) -> Tensor:
-    """torchvision's RandomResizedCrop, bicubic: a random part of each image, as (N, size, size, C) uint8."""
+def resized_crops(pixels: Tensor, draws: Draws, size: int, kind: Filter) -> Tensor:
+    """torchvision's RandomResizedCrop: a random part of each image, as (N, size, size, C) uint8."""
     height, width = pixels.shape[1:3]
     top, left, tall, wide = crop_boxes(draws, height, width)
-    down = coefficients(top, tall, height, size, "bicubic")
-    across = coefficients(left, wide, width, size, "bicubic")
+    down = coefficients(top, tall, height, size, kind)
+    across = coefficients(left, wide, width, size, kind)
     return _filtered(pixels, down, across)
 
 

@@ -37,6 +37,7 @@ MEANS = {
     "crop4-flip-autoaugment": -0.35092577571461564,
     "crop4-flip-trivialaugment": -0.4663889988428586,
     "rotate20-flip": 0.13976064971587893,
+    "resized-crop-flip": 0.20410993857616558,
     "resized-crop-flip-randaugment-erasing": 0.23770242188187082,
 }
 """Of a batch's normalised values, weighted by their places: they change only with the engine's revision."""

@@ -41,13 +41,14 @@ def test_a_batch_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(resized(images, 12), whole)
 
 
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [48, 32])
-def test_resized_crops_are_pillows(size: int) -> None:
+def test_resized_crops_are_pillows(kind: Filter, size: int) -> None:
     images = noise(60, 32, 32)
-    got = resized_crops(torch.from_numpy(images), draws(60), size).numpy()
+    got = resized_crops(torch.from_numpy(images), draws(60), size, kind).numpy()
     for row, (top, left, tall, wide) in enumerate(torch.stack(crop_boxes(draws(60), 32, 32), dim=1).tolist()):
         crop = Image.fromarray(images[row]).crop((left, top, left + wide, top + tall))
-        assert np.array_equal(got[row], np.asarray(crop.resize((size, size), WAYS["bicubic"])))
+        assert np.array_equal(got[row], np.asarray(crop.resize((size, size), WAYS[kind])))
 
 
 def test_crops_are_drawn_as_torchvision_draws_them() -> None:
@@ -84,6 +85,8 @@ def test_erased_is_a_quarter_with_normal_noise() -> None:
     assert torch.equal(changed.sum((1, 2))[chosen], area)
     assert 0.01 < area.min() / 256 < 0.03
     assert 0.3 < area.max() / 256 < 0.4
+    ratio = (tall / wide)[chosen]
+    assert 0.2 < ratio.min() < 0.45 < 2.2 < ratio.max() < 5  # 3:10 to 10:3, rounded to pixels
     values = got[changed[:, None].expand_as(got)]
     assert values.mean() == pytest.approx(0, abs=0.01)
     assert values.std() == pytest.approx(1, abs=0.01)

@@ -21,13 +21,11 @@ Augment = Literal[
     "crop4-flip-autoaugment",
     "crop4-flip-trivialaugment",
     "rotate20-flip",
+    "resized-crop-flip",
     "resized-crop-flip-randaugment-erasing",
 ]
 AUGMENTS: tuple[str, ...] = get_args(Augment)
 """The names that `Recipe.augment` may have; `training.augmentation` holds what they do."""
-
-STREAMED: tuple[str, ...] = ("resized-crop-flip",)
-"""Augmentations of images that are read from disk batch by batch, which this version cannot."""
 
 LR_RULES = ("constant", "linear")
 
@@ -41,6 +39,8 @@ class RecipeFile:
     values: Mapping[str, Any]
     lr_by_family: Mapping[str, float]
     """The learning rate for students of a family where it is not the recipe's."""
+    teacher_recipe: str | None = None
+    """By which teachers are trained for students of this recipe; None for the dataset's."""
 
     def resolve(self, student: str, family: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe for a student (its name stands in messages only) of a model family.
@@ -87,13 +87,6 @@ class RecipeFile:
         """Raises BadInput for a name that this version has not."""
         if name is None or name in AUGMENTS:
             return
-        if name in STREAMED:
-            raise BadInput(
-                f"augmentation {name!r} is for images read from disk: not in this version, which holds all images in "
-                "memory",
-                where=self._where(student),
-                remedy=f"name another recipe, or `augment:` {', '.join(AUGMENTS)}",
-            )
         near = difflib.get_close_matches(name, AUGMENTS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"this version has {', '.join(AUGMENTS)}"
         raise BadInput(f"augmentation {name!r}: not in this version, {hint}", where=self._where(student))
@@ -126,7 +119,13 @@ def load_recipe(name: str) -> RecipeFile:
         hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)
         raise UnknownName(f"unknown recipe {name!r}, {hint}")
     document = tomllib.loads(_folder().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-    return RecipeFile(name, document["about"], document["recipe"], document.get("lr_by_family", {}))
+    return RecipeFile(
+        name,
+        document["about"],
+        document["recipe"],
+        document.get("lr_by_family", {}),
+        document.get("teacher_recipe"),
+    )
 
 
 def _folder() -> Traversable:

@@ -1,0 +1,175 @@
+"""Images decoded ahead of their use by worker processes: the bytes are those that one process would give."""
+
+import atexit
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kdharness.core.errors import BadInput
+from kdharness.core.types import Crops, ImageSource
+
+CHUNK = 32
+"""Images that a worker decodes at a time."""
+BATCHES_AHEAD = 2
+MOST_WORKERS = 16
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""A wish to stop is sent to the whole group of processes; the one that trains decides, and workers go on for it."""
+
+Request = tuple[tuple[int, ...], Crops | None]
+
+
+@dataclass(frozen=True)
+class _Unusable:
+    """A BadInput on its way to the process that trains."""
+
+    what: str
+    where: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """The positions in chunks that do not cross batches, each with its crops."""
+
+    order: Tensor
+    batch_size: int
+    crops: Callable[[Tensor], Crops] | None
+
+    def __iter__(self) -> Iterator[Request]:
+        for batch in torch.split(self.order, self.batch_size):
+            for chunk in torch.split(batch, CHUNK):
+                yield tuple(chunk.tolist()), self.crops(chunk) if self.crops is not None else None
+
+
+class _Chunks(Dataset[Any]):
+    """What a worker does: a request for the tensor of its images."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+
+    def __getitem__(self, request: Request) -> Tensor | _Unusable:
+        try:
+            return self._source.decode(*request)
+        except BadInput as error:  # the loader would make one long text of it
+            return _Unusable(error.what, error.where, error.remedy)
+
+
+class Decoded(Iterator[Tensor]):
+    """The images at `order` (N,) int64 in batches, (B, C, H, W) uint8 stored channels last; the last may be smaller.
+
+    `crops` gives those of the images at positions (B,). With workers up to two batches are decoded ahead; they die
+    with this process. Raises BadInput as the source, RuntimeError where a worker was killed.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        order: Tensor,
+        batch_size: int,
+        crops: Callable[[Tensor], Crops] | None = None,
+        *,
+        workers: int,
+    ) -> None:
+        self._sizes = [len(batch) for batch in torch.split(order, batch_size)]
+        self._chunks: Iterator[Any] | None = _started(source, _Requests(order, batch_size, crops), workers)
+        _open.add(self)
+        _close_at_exit()
+
+    def __next__(self) -> Tensor:
+        if self._chunks is None:
+            raise StopIteration
+        size, chunks = self._sizes.pop(0), []
+        while size:
+            chunk = next(self._chunks)
+            if isinstance(chunk, _Unusable):
+                self.close()
+                raise BadInput(chunk.what, where=chunk.where, remedy=chunk.remedy)
+            chunks.append(chunk)
+            size -= len(chunk)
+        if not self._sizes:
+            self.close()
+        return torch.cat(chunks)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._chunks = None
+
+
+def workers_here() -> int:
+    """As many as there are processors for this process, within reason."""
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def _started(source: ImageSource, requests: _Requests, workers: int) -> Iterator[Any]:
+    options: dict[str, Any] = {}
+    if workers:
+        in_batches = math.ceil(requests.batch_size / CHUNK)
+        options = {
+            "multiprocessing_context": _context(),
+            "prefetch_factor": max(1, math.ceil(BATCHES_AHEAD * in_batches / workers)),
+            "worker_init_fn": _begin,
+        }
+    loader = DataLoader(
+        _Chunks(source),
+        batch_size=None,
+        sampler=requests,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        generator=torch.Generator(),  # else it would draw from the global one
+        **options,
+    )
+    return iter(loader)
+
+
+def _context() -> Any:
+    """Workers are forked from a server that has imported torch and nothing else: no threads, locks or GPU of ours."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    resource_tracker.ensure_running()  # now: where it must start, it unblocks signals
+    # the mask is inherited by the server and the workers
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _begin(_worker: int) -> None:
+    threading.Thread(target=_die_with_parent, name="parent-watch", daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(0)
+
+
+def _as_it_is(chunk: Any) -> Any:
+    return chunk
+
+
+_open: WeakSet[Decoded] = WeakSet()
+
+
+@cache
+def _close_at_exit() -> None:
+    """What is still open is closed before multiprocessing waits for workers that nobody has told to end."""
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for decoded in list(_open):
+        decoded.close()

@@ -1,0 +1,153 @@
+"""Workers that decode ahead: the same bytes as without them, in order, and none is left behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdharness.core.errors import BadInput
+from kdharness.core.types import Crops
+from kdharness.datasets.decoding import Decoded, workers_here
+
+ORDER = torch.arange(99).flip(0)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """100 images of 2 pixels that say which they are and how they were cropped; the bad one has no bytes."""
+
+    bad: int = -1
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, chosen: Tensor) -> "Numbers":
+        raise NotImplementedError
+
+    def decode(self, positions: Sequence[int], crops: Crops | None = None) -> Tensor:
+        if self.bad in positions:
+            raise BadInput("is no image", where=f"{self.bad}.JPEG", remedy="unpack it again")
+        number = torch.tensor(positions)
+        crop = crops(number, number)[:, 0] if crops is not None else number * 0
+        return torch.stack([number, crop], 1).to(torch.uint8)[:, :, None, None]
+
+
+@dataclass(frozen=True)
+class Plus:
+    """A crop that says of which images it is."""
+
+    first: int
+
+    def __call__(self, heights: Tensor, widths: Tensor) -> Tensor:
+        return torch.stack([heights + self.first] * 5, 1)
+
+
+def crops(positions: Tensor) -> Crops:
+    return Plus(int(positions[0]))
+
+
+def decoded(workers: int, order: Tensor = ORDER, bad: int = -1) -> Decoded:
+    return Decoded(Numbers(bad), order, 40, crops, workers=workers)
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Tensor]:
+    return list(decoded(0))
+
+
+def test_batches_hold_the_images_in_order(batches: list[Tensor]) -> None:
+    assert [len(batch) for batch in batches] == [40, 40, 19]
+    assert torch.equal(torch.cat(batches)[:, 0, 0, 0].long(), ORDER)
+
+
+def test_workers_change_nothing_and_end(batches: list[Tensor]) -> None:
+    random = torch.get_rng_state()
+    for workers in (1, 2):
+        for one, other in zip(decoded(workers), batches, strict=True):
+            assert torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert multiprocessing.active_children() == []
+
+
+def test_later_batches_do_not_depend_on_where_one_begins(batches: list[Tensor]) -> None:
+    for one, other in zip(decoded(0, ORDER[40:]), batches[1:], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_image_is_told_as_the_source_told_it(workers: int) -> None:
+    source = decoded(workers, bad=30)
+    assert len(next(source)) == 40
+    with pytest.raises(BadInput) as raised:
+        next(source)
+    assert (raised.value.what, raised.value.where, raised.value.remedy) == (
+        "is no image",
+        "30.JPEG",
+        "unpack it again",
+    )
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_end_where_the_rest_is_not_wanted() -> None:
+    source = decoded(2)
+    next(source)
+    assert len(multiprocessing.active_children()) == 2
+    del source
+    assert multiprocessing.active_children() == []
+
+
+SCRIPT = """
+import multiprocessing, sys
+sys.path.insert(0, {tests!r})
+from test_decoding import decoded
+source = decoded(2)
+next(source)
+print(*[each.pid for each in multiprocessing.active_children()], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_workers_survive_a_wish_to_stop_but_not_their_parent() -> None:
+    """Of two parents at once (each takes seconds to start): one is killed, one ends with its decoder left open."""
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    parents = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    workers = [int(pid) for parent in parents for pid in (parent.stdout or sys.stdin).readline().split()]
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    time.sleep(0.1)
+    assert [is_running(pid) for pid in workers] == [True] * 4
+    parents[0].kill()
+    for parent in parents:
+        parent.communicate(timeout=20)
+    until = time.monotonic() + 10
+    while any(map(is_running, workers)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(map(is_running, workers))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_there_are_workers_for_every_processor_within_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
+    assert workers_here() == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
+    assert workers_here() == 16
