@@ -9,9 +9,9 @@ from torch import Tensor
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
-from kdharness.core.records import Setting
+from kdharness.core.records import RunKey, Setting
 from kdharness.core.types import Dataset
-from kdharness.datasets.registry import DATASETS
+from kdharness.datasets import opening
 from kdharness.results.store import Store
 from kdharness.runtime.runlog import note
 from kdharness.training import checkpoint, weights
@@ -37,7 +37,7 @@ def prepare(home: Home, store: Store, run_id: str) -> Prepared:
 
 def open_dataset(data: Path, setting: Setting) -> Dataset:
     """The setting's dataset. Raises EnvironmentRefused where its images are not those the setting was made for."""
-    dataset = DATASETS.get(setting.dataset)(data)
+    dataset = opening.open_dataset(setting.dataset, data)
     if dataset.fingerprint != setting.fingerprint:
         raise EnvironmentRefused(
             f"dataset {setting.dataset!r} has changed: the run was planned for fingerprint {setting.fingerprint[:12]}, "
@@ -52,26 +52,55 @@ def teacher_weights(home: Home, store: Store, setting: Setting) -> tuple[tuple[M
     loaded = []
     hashes = []
     for teacher in setting.teachers:
-        if teacher.run is None:
+        if teacher.run is not None:
+            state, found = _trained(home, store, teacher.run)
+        elif teacher.weights_sha256 is not None:
+            state, found = imported_weights(home, teacher.weights_sha256, teacher.model), teacher.weights_sha256
+        else:
             continue
-        run_id = teacher.run.run_id
-        path = home.weights(run_id)
-        expected = store.weights_of(teacher.run)
-        if expected is None:
-            raise BadInput(f"the teacher's run {run_id} is not complete")
-        if not path.exists():
-            raise EnvironmentRefused(f"the weights of teacher run {run_id} are gone", where=str(path), remedy=_REMEDY)
-        state = weights.load_weights(path)
-        found = weights.weights_sha256(state)
-        if found != expected:
-            raise EnvironmentRefused(
-                f"the weights of teacher run {run_id} are damaged: sha256 {found[:12]}, recorded {expected[:12]}",
-                where=str(path),
-                remedy=_REMEDY,
-            )
         loaded.append(state)
         hashes.append(found)
     return tuple(loaded), "+".join(hashes) or None
+
+
+def _trained(home: Home, store: Store, run: RunKey) -> tuple[Mapping[str, Tensor], str]:
+    """The student of a finished run, and its hash."""
+    run_id = run.run_id
+    path = home.weights(run_id)
+    expected = store.weights_of(run)
+    if expected is None:
+        raise BadInput(f"the teacher's run {run_id} is not complete")
+    if not path.exists():
+        raise EnvironmentRefused(f"the weights of teacher run {run_id} are gone", where=str(path), remedy=_REMEDY)
+    state = weights.load_weights(path)
+    found = weights.weights_sha256(state)
+    if found != expected:
+        raise EnvironmentRefused(
+            f"the weights of teacher run {run_id} are damaged: sha256 {found[:12]}, recorded {expected[:12]}",
+            where=str(path),
+            remedy=_REMEDY,
+        )
+    return state, found
+
+
+def imported_weights(home: Home, sha256: str, model: str) -> Mapping[str, Tensor]:
+    """The imported weights of that hash. Raises EnvironmentRefused where they are gone or damaged."""
+    path = home.imported_weights(sha256)
+    remedy = f"Import the same file again: kdharness teachers import FILE --model {model} --dataset NAME"
+    if not path.exists():
+        raise EnvironmentRefused(f"the imported {model} is gone", where=str(path), remedy=remedy)
+    try:
+        state = weights.load_weights(path)
+    except EnvironmentRefused as error:
+        raise EnvironmentRefused(f"the imported {model}: {error.what}", where=str(path), remedy=remedy) from error
+    found = weights.weights_sha256(state)
+    if found != sha256:
+        raise EnvironmentRefused(
+            f"the imported {model} is damaged: sha256 {found[:12]}, recorded {sha256[:12]}",
+            where=str(path),
+            remedy=remedy,
+        )
+    return state
 
 
 def resume_point(home: Home, store: Store, run_id: str) -> Mapping[str, Any] | None:

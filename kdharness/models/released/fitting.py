@@ -44,7 +44,7 @@ class _Difference:
 
 def fit(weights: Mapping[str, Tensor], model: str, dataset: Dataset, *, where: str) -> Fitted:
     """The weights for `model` as it is built for `dataset`. Raises BadInput with a table of what differs."""
-    network = _skeleton(model, dataset.num_classes, dataset.image_shape)
+    network = MODELS.get(model).build(dataset.num_classes, dataset.image_shape)
     expected = network.state_dict()
     attempts = [found for prefix in PREFIXES if (found := _taken(weights, prefix)) is not None]
     for prefix, taken in attempts:
@@ -71,7 +71,7 @@ def _taken(weights: Mapping[str, Tensor], prefix: str) -> tuple[str, dict[str, T
 
 @cache
 def _skeleton(model: str, num_classes: int, image_shape: tuple[int, int, int]) -> Model:
-    """The network without memory for its weights; only read."""
+    """The network without memory for its weights, only to be read; slower than memory where it is one alone."""
     with torch.device("meta"):
         return MODELS.get(model).build(num_classes, image_shape)
 
