@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +29,6 @@ FORMAT = 1
 RECIPE = "cifar10-short"
 SIZES = range(8, 513)
 """What images may be brought to."""
-MOST_DECODED = 64 * 2**30
-"""Bytes of all decoded images: they are resident while a student trains."""
 TEST_STREAM = "folder-test"
 T = TypeVar("T")
 
@@ -139,13 +139,6 @@ class Folder(FromFiles):
         shape = (self._size, self._size) if self._size is not None else index.shape
         if not all(shape):
             raise BadInput("not one of its files is an image that can be read", where=where)
-        decoded = 3 * shape[0] * shape[1] * sum([*train.values(), *test.values()])
-        if decoded > MOST_DECODED:
-            raise BadInput(
-                f"its images are {decoded:,} bytes when decoded, more than {MOST_DECODED:,}",
-                where=where,
-                remedy="bring them to a smaller `size`",
-            )
         identity = json.dumps([FORMAT, index.content, self._test, self._size])
         return _Facts(
             fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
@@ -174,6 +167,7 @@ class Folder(FromFiles):
         in_test, labels = self._parts(files)
         order = [*np.flatnonzero(~in_test), *np.flatnonzero(in_test)]  # train first
         position = {files[old].path: new for new, old in enumerate(order)}
+        _require_memory(len(files) * math.prod(facts.image_shape), where)
         pixels = np.empty((len(files), *facts.image_shape), np.uint8)
         done = decode_all(self._contents(files), position, pixels, self._size)
         _require_usable(done, facts.image_shape, where)
@@ -234,6 +228,16 @@ class Folder(FromFiles):
             "mean": mean,
             "std": std,
         }
+
+
+def _require_memory(needed: int, where: str) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise EnvironmentRefused(
+            f"its images are {needed:,} bytes when decoded, more than this machine's memory of {memory:,}",
+            where=where,
+            remedy="bring them to a smaller `size`",
+        )
 
 
 def _class_counts(index: Index, test: float | None, where: str) -> tuple[dict[str, int], dict[str, int]]:

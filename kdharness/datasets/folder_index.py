@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
-from kdharness.datasets.images import first_five, header_size
+from kdharness.datasets.images import first_five, header_size, quiet
 from kdharness.datasets.trees import PARTS, Tar, Tree, open_tree
 
 VERSION = 1
@@ -112,12 +112,13 @@ class FolderIndex:
 
     def _make(self, tree: Tree, stamps: Mapping[str, tuple[int, int]], kept: Mapping[str, ImageFile]) -> Index:
         files = dict(kept)
-        for path, content in tree.read(skip=kept):
-            if path in files:
-                raise BadInput(f"holds {path!r} twice", where=str(self.where))
-            width, height = header_size(content) or (0, 0)
-            mtime = stamps[path][1] if path in stamps else 0
-            files[path] = ImageFile(path, len(content), hashlib.sha256(content).hexdigest(), mtime, width, height)
+        with quiet():
+            for path, content in tree.read(skip=kept):
+                if path in files:
+                    raise BadInput(f"holds {path!r} twice", where=str(self.where))
+                width, height = header_size(content) or (0, 0)
+                mtime = stamps[path][1] if path in stamps else 0
+                files[path] = ImageFile(path, len(content), hashlib.sha256(content).hexdigest(), mtime, width, height)
         prefix = self._prefix([*files, *tree.directories]) if isinstance(tree, Tar) else ""
         directories = {path.removeprefix(prefix) for path in tree.directories if path.startswith(prefix)}
         chosen = self._images({path.removeprefix(prefix): file for path, file in files.items()})

@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,6 +91,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """PIL warns of odd files in passing, also of a large image that is refused here by its header."""
+    with warnings.catch_warnings():  # for all threads, so it stands outside of them
+        warnings.simplefilter("ignore")
+        yield
+
+
 @dataclass
 class Decoding:
     """What came of decoding many files."""
@@ -111,10 +120,7 @@ def decode_all(
     done = Decoding()
     threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
     pending: deque[Future[Decoding]] = deque()
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
-        # a large image is judged here, by its header; what else PIL has to say of odd files is not the user's concern
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with quiet(), ThreadPoolExecutor(threads) as pool:
         for chunk in _chunks(files):
             pending.append(pool.submit(_decode_some, chunk, position, images, size))
             if len(pending) > 2 * threads:

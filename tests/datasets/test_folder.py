@@ -11,7 +11,6 @@ import torch
 from folder_trees import CLASSES, corpus, encoded, member, one_tree, pixels, put, tarred, tree
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
-from kdharness.datasets import folder as folder_module
 from kdharness.datasets import trees
 from kdharness.datasets.folder import Folder
 from kdharness.datasets.opening import open_dataset
@@ -326,11 +325,18 @@ def test_limits_on_a_tree(data, limit, monkeypatch):
             _ = Folder(data, source).fingerprint
 
 
-def test_too_many_pixels_for_memory_are_refused_before_they_are_decoded(data, monkeypatch):
-    monkeypatch.setattr(folder_module, "MOST_DECODED", 1000)
-    with pytest.raises(BadInput, match=r"3,456 bytes when decoded, more than 1,000") as error:
-        _ = Folder(data, "mine").fingerprint
+def test_more_pixels_than_memory_are_refused_before_they_are_decoded(data, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 1000}.get)
+    with pytest.raises(EnvironmentRefused, match=r"3,456 bytes when decoded, .* of 3,000") as error:
+        Folder(data, "mine").split("train")
     assert "size" in error.value.remedy
+
+
+def test_a_large_image_is_no_warning_but_named(data, recwarn):
+    put(data / "mine", {"train/ant/large.png": corpus()["bomb-in-the-warning.png"][0]})
+    with pytest.raises(BadInput, match=r"large\.png has (12,000 x 10,000|more than)"):
+        Folder(data, "mine").split("train")
+    assert not recwarn.list
 
 
 def test_odd_things_in_a_class_directory_are_named_and_links_to_files_followed(data):
