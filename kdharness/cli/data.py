@@ -67,7 +67,7 @@ def prepare(
         return
     images = f"{made.train:,} + {made.test:,} images of {made.classes:,} classes"
     if not made.place:
-        typer.echo(f"{made.dataset}: {images}, made in memory: there is nothing to decode")
+        typer.echo(f"{made.dataset}: {images}: there is nothing to decode beforehand")
     elif made.decoded:
         typer.echo(f"{made.dataset}: {images} decoded in {made.seconds} s, in {made.place}")
     else:

@@ -91,6 +91,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def threads() -> int:
+    """How many to decode with."""
+    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """PIL warns of odd files in passing, also of a large image that is refused here by its header."""
@@ -118,12 +123,11 @@ def decode_all(
     processors: PIL leaves Python's lock while it decodes.
     """
     done = Decoding()
-    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
     pending: deque[Future[Decoding]] = deque()
-    with quiet(), ThreadPoolExecutor(threads) as pool:
+    with quiet(), ThreadPoolExecutor(threads()) as pool:
         for chunk in _chunks(files):
             pending.append(pool.submit(_decode_some, chunk, position, images, size))
-            if len(pending) > 2 * threads:
+            if len(pending) > 2 * threads():
                 _add(done, pending.popleft().result())
         while pending:
             _add(done, pending.popleft().result())

@@ -1,19 +1,26 @@
 """`kdharness data`: a dataset's files verified byte for byte, or decoded before anybody waits for them."""
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
-from kdharness.core.types import Dataset
+from kdharness.core.types import Dataset, ImageSource
 from kdharness.datasets import cache
 from kdharness.datasets.files import FromFiles
 from kdharness.datasets.folder import Folder
-from kdharness.datasets.images import first_five
+from kdharness.datasets.images import first_five, quiet, threads
 from kdharness.datasets.registry import DATASETS
 from kdharness.study.load import load_study
+
+CHUNK = 256
+"""Images that a thread decodes at a time."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Preparation:
 
     dataset: str
     place: str
-    """The directory of the decoded images; empty where they are made in memory."""
+    """The directory of the decoded images; empty where none are kept."""
     train: int
     test: int
     classes: int
@@ -79,8 +86,7 @@ def verify_dataset(dataset: Dataset) -> list[str]:
     Raises BadInput with the first five files that are wrong, EnvironmentRefused where nothing is there.
     """
     if not isinstance(dataset, FromFiles):
-        dataset.split("train")
-        return [*_facts(dataset), "needs no files"]
+        return [*_facts(dataset), _decode_everything(dataset)]
     if dataset.missing is not None:
         if isinstance(dataset, Folder) or not dataset.images.are_there:
             raise EnvironmentRefused(dataset.missing)
@@ -108,6 +114,33 @@ def _facts(dataset: Dataset) -> list[str]:
         f"images: {dataset.train_size:,} for training, {dataset.test_size:,} for the test, {width} x {height} pixels",
         f"classes: {dataset.num_classes:,}",
     ]
+
+
+def _decode_everything(dataset: Dataset) -> str:
+    """Of a set too large to be resident every image is decoded once; others are there when they are opened."""
+    for part in ("train", "test"):
+        images = dataset.split(part).images
+        if isinstance(images, Tensor):
+            continue
+        chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
+        wrong: dict[str, str] = {}
+        with quiet(), ThreadPoolExecutor(threads()) as pool:
+            for found in pool.map(partial(_unusable, images), chunks):
+                wrong |= found
+        if wrong:
+            raise BadInput(f"{len(wrong):,} images of {part} cannot be used: {first_five(wrong)}")
+    return "images: every one was read"
+
+
+def _unusable(images: ImageSource, positions: Sequence[int]) -> dict[str, str]:
+    """File -> why, of those that cannot be decoded."""
+    wrong = {}
+    for position in positions:
+        try:
+            images.decode([position])
+        except BadInput as error:
+            wrong[error.where] = error.what
+    return wrong
 
 
 def _check_cache(dataset: FromFiles) -> str:

@@ -71,8 +71,8 @@ def test_a_study_a_name_and_what_is_neither(kdharness, images, tmp_path):
     assert "4 for training, 2 for the test, 16 x 16 pixels" in answer.out, answer.err
     same = kdharness("data", "check", "mine/train", "--test", 0.3, "--size", 16, "--data", images)
     assert same.out == answer.out
-    assert "needs no files" in kdharness("data", "check", "Digits").out
-    assert "nothing to decode" in kdharness("data", "prepare", "digits").out
+    assert "every one was read" in kdharness("data", "check", "Digits").out
+    assert "nothing to decode beforehand" in kdharness("data", "prepare", "digits").out
     assert kdharness("data", "check", "digits", "--size", 16).code == ExitCode.BAD_INPUT
     missing = kdharness("data", "check", "stl10", "--data", images)
     assert missing.code == ExitCode.ENVIRONMENT_REFUSED and f"stl10 is not in {images}" in missing.err
