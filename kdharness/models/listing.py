@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdharness.core.errors import BadInput
 from kdharness.core.types import Dataset
@@ -69,6 +68,8 @@ def model_size(name: str, num_classes: int, image_shape: tuple[int, int, int]) -
 
     Raises UnknownName, and BadInput for images that the network does not take.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # here: naming the zoo must not cost its import
+
     with torch.device("meta"):
         network = MODELS.get(name).build(num_classes, image_shape).eval()
     with torch.no_grad(), _WithoutBatchNorms(), FlopCounterMode(display=False) as counter:
