@@ -13,7 +13,7 @@ from kdharness.core.records import Teacher, WantedRun
 from kdharness.datasets.digits import Digits
 from kdharness.models.registry import MODELS
 from kdharness.models.released import child, reading
-from kdharness.runtime import teachers
+from kdharness.runtime import judge, teachers
 from kdharness.runtime.export_model import export_run, export_teacher
 from kdharness.runtime.inputs import imported_weights, teacher_weights
 from kdharness.runtime.job import run_job
@@ -32,7 +32,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(reading, "_convert", convert)
     how = "the mean and std of ImageNet"
-    monkeypatch.setattr(teachers, "_OTHER_NORMALIZATIONS", {how: teachers._OTHER_NORMALIZATIONS[how]})
+    monkeypatch.setattr(judge, "OTHER_NORMALIZATIONS", {how: judge.OTHER_NORMALIZATIONS[how]})
 
 
 def state(model="resnet14", seed=0, classes=10, size=8):
@@ -98,17 +98,18 @@ def test_within_the_tolerance_no_reason_is_kept(home, store, file):
 
 
 def test_the_cause_of_a_mismatch_is_looked_for(home, store, file, monkeypatch):
-    def measure(_state, _model, _dataset, _test, normalization=None):
+    def top1(_judge, _state, _model, *, images=None, normalization=None):
         return 40.0 if normalization is None or normalization.std != (0.229, 0.224, 0.225) else 79.0
 
-    monkeypatch.setattr(teachers, "measure", measure)
+    monkeypatch.setattr(judge.Judge, "top1", top1)
     with pytest.raises(BadInput) as refused:
         take(home, store, file, declared_top1=79.42)
     assert "another normalisation: fed with the mean and std of ImageNet it scores 79.00 %" in refused.value.remedy
-    monkeypatch.setattr(teachers, "measure", lambda *_: 40.0)
-    with pytest.raises(BadInput, match=r"40\.00") as refused:
-        take(home, store, file, declared_top1=41.0)
-    assert "best epoch" in refused.value.remedy
+    monkeypatch.setattr(judge.Judge, "top1", lambda *_, **__: 40.0)
+    for declared, cause in ((41.0, "best epoch"), (60.0, "other preprocessing, other training data")):
+        with pytest.raises(BadInput, match=r"40\.00") as refused:
+            take(home, store, file, declared_top1=declared)
+        assert cause in refused.value.remedy
 
 
 def test_without_the_images_it_is_unverified_until_it_is_measured(home, store, file, without_images):
@@ -192,13 +193,13 @@ def test_a_folder_as_mdistiller_has_it_comes_in_at_once(home, store, tmp_path):
     ]
     released(folder, "resnet8_vanilla", state("resnet8", seed=1), "ckpt_epoch_40.pth")
     released(folder, "wrn_16_1_cifar100_lr_0.05_trial_0", state("wrn_16_1", seed=1), "wrn_16_1_best.pth")
-    bad = released(folder, "vgg8_vanilla", state("resnet8"))
+    bad = released(folder, "vgg8_vanilla", "no weights")
     released(folder, "resnet20_vanilla", state(), "one.pth")
     released(folder, "resnet20_vanilla", state(), "two.pth")
     found = dict(import_folder(home, store, folder, dataset="digits", data=home.data))
     failed = {path: error for path, error in found.items() if isinstance(error, BadInput)}
     assert failed.keys() == {bad, folder / "resnet20_vanilla"}
-    assert "--model resnet8" in str(failed[bad]) and "one.pth, two.pth" in str(failed[folder / "resnet20_vanilla"])
+    assert "state_dict" in str(failed[bad]) and "one.pth, two.pth" in str(failed[folder / "resnet20_vanilla"])
     assert {path: one.model for path, one in found.items() if path not in failed} == dict(
         zip(good, ("resnet14", "resnet8", "wrn_16_1"), strict=True)
     )
