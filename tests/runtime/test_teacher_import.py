@@ -25,9 +25,12 @@ from kdharness.training.weights import weights_sha256
 def quick(monkeypatch):
     """Files are read in this process (tests/models starts the real one), and one other normalisation is tried."""
 
-    def convert(_path, descriptor, plain, size):
-        with open(descriptor, "rb", closefd=False) as file:
-            weights, known = child.read(file, size)
+    def convert(path, descriptor, plain, size):
+        try:
+            with open(descriptor, "rb", closefd=False) as file:
+                weights, known = child.read(file, size)
+        except child.Refused as refused:
+            raise BadInput(refused.what, where=str(path)) from refused
         safetensors.torch.save_file(weights, plain, {"kdharness": json.dumps(known)})
 
     monkeypatch.setattr(reading, "_convert", convert)
