@@ -121,7 +121,7 @@ class Folder(FromFiles):
     def reread(self) -> Arrays:
         self._require()
         self._index.reread()
-        for known in ("_facts", "images"):
+        for known in ("_seen", "_facts", "images"):
             self.__dict__.pop(known, None)
         return self._decode()
 
@@ -130,10 +130,14 @@ class Folder(FromFiles):
             raise EnvironmentRefused(self.missing)
 
     @cached_property
-    def _facts(self) -> _Facts:
+    def _seen(self) -> Index:
         self._require()
+        return self._index.read()
+
+    @cached_property
+    def _facts(self) -> _Facts:
         where = str(self._index.where)
-        index = self._index.read()
+        index = self._seen
         train, test = _class_counts(index, self._test, where)
         classes = _classes(train, test, where)
         shape = (self._size, self._size) if self._size is not None else index.shape
@@ -163,7 +167,7 @@ class Folder(FromFiles):
     def _decode(self) -> Arrays:
         where = str(self._index.where)
         facts = self._facts
-        files = self._index.files()
+        files = self._index.files(self._seen)
         in_test, labels = self._parts(files)
         order = [*np.flatnonzero(~in_test), *np.flatnonzero(in_test)]  # train first
         position = {files[old].path: new for new, old in enumerate(order)}
@@ -190,7 +194,7 @@ class Folder(FromFiles):
 
     def _contents(self, files: Sequence[ImageFile]) -> Iterator[tuple[str, bytes]]:
         """Path and content of every image, none of which has changed since the folder was looked through."""
-        prefix = self._index.read().prefix
+        prefix = self._seen.prefix
         wanted = {file.path: file.sha256 for file in files}
         for full_path, content in self._index.tree().read():
             path = full_path.removeprefix(prefix)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.datasets.images import first_five, header_size, quiet
@@ -16,8 +17,7 @@ INDEX = ".folders"
 """The directory of the indexes in the data directory."""
 
 
-@dataclass(frozen=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """One file of a class directory."""
 
     path: str
@@ -45,7 +45,6 @@ class Index:
     """Class directory (`train/cat`, or `cat` in one tree) -> images in it."""
     shape: tuple[int, int]
     """Height and width of the first image that is one; (0, 0) where none is."""
-    total_bytes: int
 
 
 class FolderIndex:
@@ -71,36 +70,46 @@ class FolderIndex:
         known = self._known()
         if known is not None and known.stamp == _stamp(stamps, tree.directories):
             return known
-        old = {file.path: file for file in self.files()} if known is not None else {}
+        old = self._files() if known is not None else {}
         kept = {path: file for path, file in old.items() if stamps.get(path) == (file.size, file.mtime_ns)}
-        return self._make(tree, stamps, kept)
+        index, files = self._look(tree, stamps, kept)
+        self._write(index, files.values())
+        return index
 
     def reread(self) -> Index:
         """Every file is read and hashed again. Raises BadInput, also where a file changed behind its size and time."""
         tree = self.tree()
-        stamps = tree.stamps()
-        known = self._known()
-        old = {file.path: file for file in self.files()} if known is not None else {}
-        made = self._make(tree, stamps, {})
-        if known is not None and known.stamp == made.stamp and known.content != made.content:
-            new = {file.path: file for file in self.files()}
-            changed = [path for path in {**old, **new} if old.get(path) != new.get(path)]
+        known, old = self._known(), self._files()
+        index, files = self._look(tree, tree.stamps(), {})
+        if known is not None and known.stamp == index.stamp and known.content != index.content:
+            changed = [path for path in {**old, **files} if old.get(path) != files.get(path)]
             raise BadInput(
                 f"{len(changed)} files have other bytes than before at the same size and date: "
                 f"{first_five(dict.fromkeys(changed, ''))}",
                 where=str(self.where),
-                remedy="the disk may be failing: put them back from a copy, or run the study again for what is there",
+                remedy="the disk may be failing: put them back from a copy; if you meant to change them, touch them",
             )
-        return made
+        self._write(index, files.values())
+        return index
 
-    def files(self) -> list[ImageFile]:
-        """Every image file in order, of the index as it is on the disk or was made by this object."""
+    def files(self, index: Index) -> list[ImageFile]:
+        """Every image file of what was read, in order. Raises EnvironmentRefused where that is not on the disk."""
+        known, files = self._known(), self._files()
+        if known is None or known.content != index.content or len(files) != sum(index.counts.values()):
+            self._place.unlink(missing_ok=True)
+            raise EnvironmentRefused(
+                "was cut, or made anew meanwhile", where=str(self._place), remedy="start again: it is made anew"
+            )
+        return list(files.values())
+
+    def _files(self) -> dict[str, ImageFile]:
         try:
             with self._place.open(encoding="utf-8") as lines:
                 next(lines)
-                return [ImageFile(*json.loads(line)) for line in lines]
+                found = (ImageFile(*json.loads(line)) for line in lines)
+                return {file.path: file for file in found}
         except (OSError, ValueError, TypeError, StopIteration):
-            return []
+            return {}
 
     def _known(self) -> Index | None:
         try:
@@ -110,7 +119,10 @@ class FolderIndex:
             return None
         return index if index.version == VERSION else None
 
-    def _make(self, tree: Tree, stamps: Mapping[str, tuple[int, int]], kept: Mapping[str, ImageFile]) -> Index:
+    def _look(
+        self, tree: Tree, stamps: Mapping[str, tuple[int, int]], kept: Mapping[str, ImageFile]
+    ) -> tuple[Index, dict[str, ImageFile]]:
+        """Read and hash every file but those that are known."""
         files = dict(kept)
         with quiet():
             for path, content in tree.read(skip=kept):
@@ -135,10 +147,8 @@ class FolderIndex:
             prefix=prefix,
             counts=counts,
             shape=next(((file.height, file.width) for file in chosen.values() if file.width), (0, 0)),
-            total_bytes=sum(file.size for file in chosen.values()),
         )
-        self._write(index, chosen)
-        return index
+        return index, chosen
 
     def _prefix(self, paths: list[str]) -> str:
         """The one directory at the top of a tar, unless it is itself a part of the tree."""
@@ -160,7 +170,7 @@ class FolderIndex:
             if len(names) > depth:
                 wrong[path] = ""
             elif len(names) == depth:
-                chosen[path] = files[path]
+                chosen[path] = files[path]._replace(path=path)
         if wrong:
             form = "<class>/<image>" if depth == 2 else "train/<class>/<image>"
             raise BadInput(f"{len(wrong):,} files lie deeper than {form}: {first_five(wrong)}", where=str(self.where))
@@ -175,9 +185,8 @@ class FolderIndex:
         names = path.split("/")
         return len(names) == (2 if self._has_parts else 1) and (not self._has_parts or names[0] in PARTS)
 
-    def _write(self, index: Index, files: Mapping[str, ImageFile]) -> None:
-        lines = [json.dumps(asdict(index))]
-        lines += [json.dumps([path, *list(asdict(file).values())[1:]]) for path, file in files.items()]
+    def _write(self, index: Index, files: Iterable[ImageFile]) -> None:
+        lines = [json.dumps(asdict(index)), *map(json.dumps, files)]
         beside = self._place.with_name(f"{self._place.name}.{os.getpid()}")
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)

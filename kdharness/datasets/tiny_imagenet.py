@@ -44,8 +44,8 @@ class TinyImageNet(FromFiles):
     train_size = 100_000
     test_size = 10_000
     normalization = Normalization(mean=(0.4802, 0.4481, 0.3975), std=(0.2302, 0.2265, 0.2262))
-    recipe = "cifar100-240"
-    teacher_recipe = "cifar100-240"
+    recipe = "tiny-imagenet-200"
+    teacher_recipe = "tiny-imagenet-200"
     url = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
     md5 = "90528d7ca1a48142e341f4ef8d21d0de"
     fingerprint = fingerprint_of(md5, normalization)

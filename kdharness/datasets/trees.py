@@ -33,10 +33,6 @@ class Tree(ABC):
         self.directories: set[str] = set()
         """Class directories that were seen, empty ones too: known after `stamps` and `read`."""
 
-    @property
-    def depth(self) -> int:
-        return 3 if self.has_parts else 2
-
     @abstractmethod
     def stamps(self) -> dict[str, tuple[int, int]]:
         """What changes with the content, cheaply: bytes and modification time in ns, by path (a tar: of itself).

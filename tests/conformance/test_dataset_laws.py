@@ -7,12 +7,14 @@ import pytest
 from kdharness.datasets.registry import DATASETS
 from kdharness.testing import check_dataset
 from kdharness.testing.dataset import check_facts
+from kdharness.training.recipes import load_recipe
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
 def test_facts(name: str) -> None:
     check_facts(DATASETS.get(name))
-    assert DATASETS.get(name)(Path("nowhere")).name == name
+    dataset = DATASETS.get(name)(Path("nowhere"))
+    assert dataset.name == name and load_recipe(dataset.recipe) and load_recipe(dataset.teacher_recipe)
 
 
 ELSEWHERE = {
