@@ -7,7 +7,7 @@ import typer
 from kdharness.cli.options import DataOption, HomeOption, JsonOption, echo_json
 from kdharness.core.home import Home
 
-lists = typer.Typer(help="List what a study can name: models.", no_args_is_help=True)
+lists = typer.Typer(help="List what a study can name: models, distillers.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -228,6 +228,8 @@ class Distiller(ABC):
     """Authors, venue and year, and the commit of the code it equals."""
     revision: ClassVar[int]
     """Bumped by any change that moves a number."""
+    family: ClassVar[Literal["logits", "features", "relations", "control"]] = "logits"
+    """What the student learns from: logits, feature maps, relations among images or layers, or no teacher at all."""
     preset: ClassVar[str | None] = None
     """The preset whose constants it uses where the study names none; None for the defaults of its Config."""
 

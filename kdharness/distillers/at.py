@@ -38,6 +38,7 @@ class AT(Distiller):
         "Zagoruyko, Komodakis, ICLR 2017. Equals mdistiller a08d46f, distillers/AT.py, and RepDistiller b84f547 (both "
         "with `layers: first`)."
     )
+    family = "features"
     revision = 1
     preset = "zagoruyko2017at"
     pairs: LayerPairs = ()

@@ -30,6 +30,7 @@ class CC(Distiller):
 
     config: Config
     paper = "Peng et al., ICCV 2019. Equals RepDistiller b84f547, distiller_zoo/CC.py."
+    family = "relations"
     revision = 1
     preset = "peng2019cc"
 

@@ -34,6 +34,7 @@ class FitNet(Distiller):
     paper = (
         "Romero, Ballas, Kahou, Chassang, Gatta, Bengio, ICLR 2015. Equals mdistiller a08d46f, distillers/FitNet.py."
     )
+    family = "features"
     revision = 1
     preset = "romero2015fitnets"
 

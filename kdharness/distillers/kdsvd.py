@@ -44,6 +44,7 @@ class KDSVD(Distiller):
         "Lee, Kim, Song, ECCV 2018. Equals mdistiller a08d46f, distillers/KDSVD.py, or RepDistiller b84f547, "
         "distiller_zoo/KDSVD.py (both with `layers: first`)."
     )
+    family = "features"
     revision = 1
     preset = "lee2018kdsvd"
     pairs: LayerPairs = ()

@@ -28,6 +28,7 @@ class LabelSmoothing(Distiller):
 
     config: Config
     paper = "Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, CVPR 2016. Equals torch's cross_entropy(label_smoothing=...)."
+    family = "control"
     revision = 1
     preset = "szegedy2016"
 

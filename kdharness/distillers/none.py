@@ -17,6 +17,7 @@ class NoDistillation(Distiller):
         """No constants: a weight on the only term would be a learning rate."""
 
     paper = "None: cross-entropy training. Equals mdistiller a08d46f, distillers/_base.py Vanilla."
+    family = "control"
     revision = 1
 
     @property

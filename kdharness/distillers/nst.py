@@ -34,6 +34,7 @@ class NST(Distiller):
         "Huang, Wang, arXiv 2017. Equals mdistiller a08d46f, distillers/NST.py, and RepDistiller b84f547 (both with "
         "`layers: first`)."
     )
+    family = "features"
     revision = 1
     preset = "huang2017nst"
     pairs: LayerPairs = ()

@@ -31,6 +31,7 @@ class PKT(Distiller):
 
     config: Config
     paper = "Passalis, Tefas, ECCV 2018. Equals mdistiller a08d46f, distillers/PKT.py, and RepDistiller b84f547."
+    family = "relations"
     revision = 1
     preset = "passalis2018pkt"
 

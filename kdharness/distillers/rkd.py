@@ -36,6 +36,7 @@ class RKD(Distiller):
 
     config: Config
     paper = "Park, Kim, Lu, Cho, CVPR 2019. Equals mdistiller a08d46f, distillers/RKD.py, and RepDistiller b84f547."
+    family = "relations"
     revision = 1
     preset = "park2019rkd"
 

@@ -29,6 +29,7 @@ class SP(Distiller):
 
     config: Config
     paper = "Tung, Mori, ICCV 2019. Equals mdistiller a08d46f, distillers/SP.py, and RepDistiller b84f547."
+    family = "relations"
     revision = 1
     preset = "tung2019sp"
     pairs: LayerPairs = ()

@@ -43,6 +43,7 @@ class VID(Distiller):
         "Ahn, Hu, Damianou, Lawrence, Dai, CVPR 2019. Equals mdistiller a08d46f, distillers/VID.py; with "
         "train_variances RepDistiller b84f547 (both with `layers: first`)."
     )
+    family = "features"
     revision = 1
     preset = "ahn2019vid"
     pairs: LayerPairs = ()

@@ -6,7 +6,8 @@ give a method a golden vector, or a value computed by hand, as well.
 
 import math
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -41,6 +42,8 @@ def check_declaration(distiller: type[Distiller], config: Config = None) -> None
     expect("=" in (distiller.__doc__ or ""), f"{name} needs a docstring that states the loss (`L = ...`)")
     expect(bool(distiller.paper.strip()), f"{name}.paper must name authors, venue and year")
     expect(distiller.revision >= 1, f"{name}.revision must be an integer from 1")
+    families = get_args(get_type_hints(Distiller)["family"].__args__[0])
+    expect(distiller.family in families, f"{name}.family is {distiller.family!r}, not one of {', '.join(families)}")
     for field, info in distiller.Config.model_fields.items():
         expect(bool(info.description), f"{name}.Config.{field} needs a description")
         expect(not info.is_required(), f"{name}.Config.{field} needs a default")
@@ -172,6 +175,20 @@ def check_state(distiller: type[Distiller], config: Config = None) -> None:
         expect(torch.equal(value, resumed[term]), f"{term} is {resumed[term]} after a resume, was {value}")
 
 
+def check_views(distiller: type[Distiller], config: Config = None) -> None:
+    """Where `needs` asks for two views, the student's logits for the second one move a term."""
+    bench = Bench.make(distiller, config)
+    student, teacher = bench.outputs()
+    if student.second is None:
+        return
+    other = replace(student, second=replace(student.second, logits=2 * student.second.logits.flip(1)))
+    terms, moved = bench.losses(student, teacher), bench.losses(other, teacher)
+    expect(
+        any(not torch.equal(value, moved[term]) for term, value in terms.items()),
+        "`needs.views` is 2, which costs a second forward, but no term depends on the second view's logits",
+    )
+
+
 def check_batch_order(distiller: type[Distiller], config: Config = None) -> None:
     """The order of the images in a batch moves no term. (Methods that draw per row are passed over.)"""
     bench = Bench.make(distiller, config)
@@ -234,6 +251,7 @@ DISTILLER_CHECKS: tuple[Callable[[type[Distiller], Config], None], ...] = (
     check_finite,
     check_gradients,
     check_state,
+    check_views,
     check_batch_order,
     check_predict,
     check_phases,

@@ -77,6 +77,20 @@ class Overflowing(KD):
         return {**super().losses(student, teacher, batch), "ce": -likelihood.log().mean()}
 
 
+class OneOfTwoViews(KD):
+    """L = CE"""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(views=2)
+
+
+class NoFamily(KD):
+    """L = CE"""
+
+    family = "whatever"  # type: ignore[assignment]  # that is what the check is for
+
+
 class Detached(KD):
     """L = CE"""
 
@@ -137,6 +151,8 @@ class Prediction(KD):
     ("broken", "message"),
     [
         (NoFormula, "docstring"),
+        (NoFamily, "family is 'whatever', not one of logits"),
+        (OneOfTwoViews, "no term depends on the second view"),
         (Unbounded, "range"),
         (OpenConfig, "unknown constant"),
         (OtherTerms, "weights"),
