@@ -1,6 +1,7 @@
 """One step: modes, gradients that are absent, phases, the seam's fine print."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +17,11 @@ from kdharness.training.step import TrainingRun
 CONTEXT = BuildContext(3, 20, (2, 5, 5), torch.arange(20) % 3)
 
 
-def run_of(distiller: Distiller, precision: Precision = "tf32", **numbers: float) -> TrainingRun:
+def run_of(distiller: Distiller, precision: Precision = "tf32", **fields: Any) -> TrainingRun:
     torch.manual_seed(0)
     student, teacher = Toy(4, 3, (2, 5, 5)), Toy(6, 3, (2, 5, 5))
     teacher.load_state_dict(teacher_weights())
-    recipe = RECIPE.model_copy(update={"precision": precision, **numbers})
+    recipe = RECIPE.model_copy(update={"precision": precision, **fields})
     context = CONTEXT if distiller.needs.train_labels else BuildContext(3, 20, (2, 5, 5))
     return TrainingRun(student, teacher if distiller.needs.teacher != "none" else None, distiller, recipe, context)
 
@@ -177,6 +178,16 @@ def test_a_peer_learns_with_the_roles_exchanged() -> None:
     stepped = run.step(inputs, None, 0, 0)
     assert not torch.equal(run.peer.conv0.weight, before)  # type: ignore[arg-type]
     assert stepped.loss == pytest.approx(float(stepped.terms["ce"] + 0.5 * stepped.terms["kd"]))
+
+
+def test_gradients_of_single_terms_are_recorded_at_an_epochs_first_step() -> None:
+    run = run_of(Taught(Taught.Config()), record=("gradients",))
+    first, second = (run.step(one_view(batch()), None, position, position) for position in (0, 1))
+    assert first.gradients.keys() == {"ce", "kd"}
+    assert not second.gradients
+    assert first.gradient is not None
+    assert second.gradient is not None
+    assert run_of(Taught(Taught.Config())).step(one_view(batch()), None, 0, 0).gradient is None
 
 
 def test_inactive_terms_are_named_as_such() -> None:
