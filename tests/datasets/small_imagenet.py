@@ -9,7 +9,7 @@ from PIL import Image
 from kdharness.datasets.imagenet import ImageNet
 
 CLASSES = ("n01440764", "n02105855", "n15075141")
-SIZES = ((50, 38), (38, 50), (44, 44), (90, 36), (36, 91), (33, 40))
+SIZES = ((50, 38), (38, 50), (44, 44), (89, 36), (36, 91), (33, 40))
 """Widths and heights; two are longer than 4:3."""
 
 
