@@ -110,10 +110,15 @@ class Setting(Frozen):
     student: str
     student_revision: int
     teachers: tuple[Teacher, ...] = ()
+    """Several are an ensemble."""
+    control: Annotated[Literal["trained", "shuffled", "untrained"], Since("trained")] = "trained"
+    """`shuffled`: the teacher answers for the next image of the batch; `untrained`: with the weights it began with."""
     distiller: str
     distiller_revision: int | str
     constants: dict[str, Any]
     """Every constant of the distiller's Config, in its canonical form."""
+    grad_matched: Annotated[bool, Since(False)] = False
+    """The summed loss is divided by the sum of its weights."""
     recipe: Recipe
     engine_revision: int = ENGINE_REVISION
 
@@ -136,12 +141,20 @@ class Setting(Frozen):
             source = f"{run['setting_key'][:12]}-{run['seed']}" if run else (weights or "architecture only")[:17]
             flat[f"teacher.{number}"] = f"{teacher['model']} ({source})"
         for part, values in ((self.distiller, constants), ("recipe", recipe)):
-            for name, value in values.items():
+            for name, value in _unnested(values).items():
                 flat[f"{part}.{name}"] = " ".join(map(str, value)) if isinstance(value, list) else value
         return flat
 
     def run(self, seed: int) -> RunKey:
         return RunKey(setting_key=self.key, seed=seed)
+
+
+def _unnested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The constants of a sum's members as `member.constant`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= {f"{name}.{own}": item for own, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 class Execution(Frozen):

@@ -13,7 +13,17 @@ from kdharness.study.findings import Findings
 from kdharness.study.images import dataset_of, missing_images
 from kdharness.study.load import Study, load_study
 from kdharness.study.resolve import Pair, known_model, known_pair, label_of
-from kdharness.study.rows import PairText, Row, has_holes, long_form, pair_texts, rows, split_pair, study_recipe
+from kdharness.study.rows import (
+    PairText,
+    Row,
+    has_holes,
+    long_form,
+    pair_texts,
+    rows,
+    split_pair,
+    split_teachers,
+    study_recipe,
+)
 from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
 from kdharness.study.teachers import chosen_import, way_of
 
@@ -42,7 +52,7 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     into a folder of them.
     """
     spec, found = study.spec, Findings(study.document)
-    known = [row for row in rows(spec) if check_row(row, found)]
+    known = [row for row in rows(spec) if check_row(row, spec, found)]
     pairs = _pairs(spec, found)
     dataset = _dataset(spec, data, found)
     _teachers(spec, pairs, dataset, imports, found)
@@ -63,14 +73,9 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
 
 def study_pairs(spec: StudySpec) -> list[Pair]:
     """The pairs of a checked study, each once."""
-    from kdharness.models.naming import model_name
-
-    pairs = (
-        Pair(model_name(item.teacher, spec.dataset_name), model_name(item.student, spec.dataset_name))
-        for item in pair_texts(spec)
-        if isinstance(item, PairText)
-    )
-    return list(dict.fromkeys(pairs))
+    texts = (f"{item.teacher} -> {item.student}" for item in pair_texts(spec) if isinstance(item, PairText))
+    pairs = (known_pair(text, spec.dataset_name) for text in texts)
+    return list(dict.fromkeys(pair for pair in pairs if pair is not None))
 
 
 def _dataset(spec: StudySpec, data: Path, found: Findings) -> "Dataset | None":
@@ -96,21 +101,17 @@ def _pairs(spec: StudySpec, found: Findings) -> dict[Pair, Place]:
         if not isinstance(item, PairText):
             found.say(item, "a pair is `teacher -> student`, for example `resnet20 -> resnet8`")
             continue
-        sound = True
-        if "+" in item.teacher:
-            found.later(item.place, item.teacher, "ensembles of teachers")
-            sound = False
         if "+" in item.student:
             found.say(item.place, f"a pair has one student, not `{item.student}`")
-            sound = False
-        if not sound:
             continue
-        teacher, student = (known_model(name, spec.dataset_name) for name in (item.teacher, item.student))
-        for name, listed in ((item.teacher, teacher), (item.student, student)):
-            if listed is None:
+        names = [*split_teachers(item.teacher), item.student]
+        listed = [known_model(name, spec.dataset_name) for name in names]
+        for name, model in zip(names, listed, strict=True):
+            if model is None:
                 found.unknown(item.place, "model", name, MODELS)
-        if teacher is not None and student is not None:
-            pairs.setdefault(Pair(teacher, student), item.place)
+        *teachers, student = [model for model in listed if model is not None]
+        if len(listed) == len(teachers) + 1:
+            pairs.setdefault(Pair(tuple(teachers), student), item.place)
     return pairs
 
 
@@ -122,15 +123,15 @@ def _teachers(
     found: Findings,
 ) -> None:
     ways: dict[Place, str] = {}
+    models = {model for pair in pairs for model in pair.teachers}
     if isinstance(spec.teachers, str):
         ways[("teachers",)] = spec.teachers
     else:
-        known = {pair.teacher for pair in pairs}
         for name, way in spec.teachers.items():
             ways[("teachers", name)] = way
-            if name != "default" and known_model(name, spec.dataset_name) not in known:
-                found.unknown(("teachers", name), "teacher", name, {"default", *known}, key=True)
-        lacking = known - {known_model(name, spec.dataset_name) for name in spec.teachers}
+            if name != "default" and known_model(name, spec.dataset_name) not in models:
+                found.unknown(("teachers", name), "teacher", name, {"default", *models}, key=True)
+        lacking = models - {known_model(name, spec.dataset_name) for name in spec.teachers}
         if "default" not in spec.teachers and lacking:
             found.say(("teachers",), f"says nothing of {', '.join(sorted(lacking))}: add `default: train`")
     names = {one.name for one in imports}
@@ -139,7 +140,7 @@ def _teachers(
         if way != HOLE and meant:
             found.say(place, f"unknown teachers {way!r}, did you mean `{meant[0]}`?")
         elif dataset is not None and way not in ("train", HOLE):
-            for model in {pair.teacher: None for pair in pairs if way_of(spec, pair.teacher) == way}:
+            for model in (model for model in sorted(models) if way_of(spec, model) == way):
                 try:
                     chosen_import(way, model, dataset.name, imports)
                 except ValueError as error:

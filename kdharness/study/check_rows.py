@@ -1,7 +1,7 @@
 """The rows of a study: their distillers, presets, and every value against the field that it is for."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,9 +13,12 @@ from kdharness.study.findings import Findings
 from kdharness.study.load import keys_of, show
 from kdharness.study.resolve import (
     RECIPE,
+    Constant,
     Pair,
     any_values,
+    constants_of,
     distiller_of,
+    known_model,
     known_pair,
     row_name,
     settle,
@@ -30,25 +33,49 @@ if TYPE_CHECKING:
 _ANY_RECIPE = {"epochs": 1, "batch_size": 1, "lr": 1.0}
 
 
-def check_row(row: Row, found: Findings) -> bool:
+def check_row(row: Row, spec: StudySpec, found: Findings) -> bool:
     """Whether the row's distiller is known; says what of the row is not."""
     from kdharness.distillers.registry import DISTILLERS
 
     entry, place = row.entry, row.place
-    if entry.through is not None:
-        found.later((*place, "through"), "through", "teacher assistants", key=True)
-    if entry.teacher != "trained":
-        found.later((*place, "teacher"), f"teacher: {entry.teacher}", "control teachers", key=True)
-    if entry.grad_matched:
-        found.later((*place, "grad_matched"), "grad_matched", "recorded gradients", key=True)
+    for index, name in enumerate(entry.through or ()):
+        if known_model(name, spec.dataset_name) is None:
+            found.unknown((*place, "through", index), "model", name, _models())
+    if entry.through is not None and entry.teacher != "trained":
+        found.say((*place, "teacher"), f"assistants learn from a trained teacher, not from an {entry.teacher} one")
     name_place = (*place, "name") if found.document.holds((*place, "name")) else place
-    if len(row.parts) > 1:
-        found.later(name_place, entry.name, "sums of distillers")
+    unknown = [part for part in row.parts if part not in DISTILLERS]
+    for part in unknown:
+        found.unknown(name_place, "distiller", part, DISTILLERS)
+    if unknown:
         return False
-    if entry.name not in DISTILLERS:
-        found.unknown(name_place, "distiller", entry.name, DISTILLERS)
+    try:
+        distiller = distiller_of(row)
+    except BadInput as error:
+        found.say(name_place, error.what)
         return False
+    if len(row.parts) > 1 and entry.preset is not None:
+        found.say((*place, "preset"), "a sum takes the constants of its members' own presets")
+    _check_teaching(row, distiller, found)
     return True
+
+
+def _check_teaching(row: Row, distiller: "type[Distiller]", found: Findings) -> None:
+    """Assistants and control teachers stand where weights teach."""
+    try:
+        need = distiller(distiller.Config()).needs.teacher
+    except ValidationError:
+        return  # a constant without a default: its values are checked with the pair
+    entry = row.entry
+    for key, is_asked in (("through", entry.through is not None), ("teacher", entry.teacher != "trained")):
+        if is_asked and need != "weights":
+            found.say((*row.place, key), f"{row_name(row)} does not learn from a teacher's weights", key=True)
+
+
+def _models() -> list[str]:
+    from kdharness.models.registry import MODELS
+
+    return list(MODELS)
 
 
 def range_places(spec: StudySpec, known: list[Row]) -> list[Place]:
@@ -93,9 +120,9 @@ def _is_range(value: Any) -> bool:
 def _check_row_values(spec: StudySpec, row: Row, pairs: list[Pair], found: Findings) -> None:
     distiller = distiller_of(row)
     _check_preset(row, distiller, found)
-    constants = list(distiller.Config.model_fields)
+    constants = constants_of(distiller.Config)
     for name, value in row.entry.values.items():
-        _check_value((*row.place, name), name, value, distiller.Config, [*keys_of(Entry), *constants], spec, found)
+        _check_constant((*row.place, name), name, value, constants, keys_of(Entry), spec, found)
     named: dict[Pair, str] = {}
     for text, values in row.entry.at.items():
         place = (*row.place, "at", text)
@@ -111,7 +138,7 @@ def _check_row_values(spec: StudySpec, row: Row, pairs: list[Pair], found: Findi
             if _is_range(value):
                 found.say((*place, name), "a range stands in the entry, not in `at`")
             else:
-                _check_value((*place, name), name, value, distiller.Config, constants, spec, found)
+                _check_constant((*place, name), name, value, constants, [], spec, found)
     change = long_form(row.entry.recipe)
     if change.base is not None:
         where = (*row.place, "recipe") if isinstance(row.entry.recipe, str) else (*row.place, "recipe", "from")
@@ -123,7 +150,7 @@ def _check_preset(row: Row, distiller: "type[Distiller]", found: Findings) -> No
     from kdharness.distillers.presets import PRESETS, load_preset
 
     name = row.entry.preset
-    if name is None:
+    if name is None or len(row.parts) > 1:
         return
     try:
         load_preset(name).constants(row_name(row), "", "")
@@ -154,6 +181,22 @@ def _plain_values(value: Any) -> list[Any]:
     if isinstance(value, Each):
         return value.each
     return value.choice if isinstance(value, Choice) else [value]
+
+
+def _check_constant(
+    place: Place,
+    name: str,
+    value: Any,
+    constants: Mapping[str, Constant],
+    keys: list[str],
+    spec: StudySpec,
+    found: Findings,
+) -> None:
+    """A constant by the name that a study gives it; `keys` may stand there besides."""
+    if name in constants:
+        _check_value(place, constants[name].field, value, constants[name].config, [], spec, found)
+    else:
+        found.unknown_key(place, name, [*keys, *constants])
 
 
 def _check_value(

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from kdharness.core.errors import IncompatiblePair, Problem
 from kdharness.study.images import missing_images
 from kdharness.study.load import Study
-from kdharness.study.resolve import Resolved, Template, distiller_of, model_of
+from kdharness.study.resolve import Pair, Resolved, Template, constants_of, distiller_of, model_of, value_of
+from kdharness.study.students import links
 
 if TYPE_CHECKING:
-    from kdharness.core.types import Dataset, Model
+    from kdharness.core.types import Dataset, Model, Needs
 
 
 class Compatibility:
@@ -26,18 +27,20 @@ class Compatibility:
         if missing_images(self._dataset):
             return  # its shapes are only a guess
         # a number (a weight, a temperature) never decides whether a pair works: names of layers and forms do
-        choices = tuple(value for value in vars(resolved.config).values() if isinstance(value, str | bool))
-        key = (one.row.place, one.pair, choices)
-        if key in self._tried:
-            return
-        self._tried.add(key)
-        try:
-            self._build(one, resolved)
-        except IncompatiblePair as error:
-            line, column = self._study.document.at(one.row.place)
-            self.problems.append(Problem(line, column, " ".join(f"{one.label}, {one.pair.label}: {error}".split())))
+        values = [value_of(resolved, name) for name in constants_of(type(resolved.config))]
+        choices = tuple(value for value in values if isinstance(value, str | bool))
+        for link in links(self._study, one):
+            key = (one.row.place, link, choices)
+            if key in self._tried:
+                continue
+            self._tried.add(key)
+            try:
+                self._build(one, link, resolved)
+            except IncompatiblePair as error:
+                line, column = self._study.document.at(one.row.place)
+                self.problems.append(Problem(line, column, " ".join(f"{one.label}, {link.label}: {error}".split())))
 
-    def _build(self, one: Template, resolved: Resolved) -> None:
+    def _build(self, one: Template, link: Pair, resolved: Resolved) -> None:
         import torch
 
         from kdharness.core.streams import seeded
@@ -53,9 +56,20 @@ class Compatibility:
             train_labels=torch.zeros(self._dataset.train_size, dtype=torch.int64) if needs.train_labels else None,
         )
         with seeded("compatibility"):
-            student = self._model(one.pair.student)
-            teacher = student if needs.teacher == "none" else self._model(one.pair.teacher)
+            student = self._model(link.student)
+            teacher = student if needs.teacher == "none" else self._teacher(link, needs)
             distiller.build(View(student, needs.tails), View(teacher, needs.tails), context)
+
+    def _teacher(self, link: Pair, needs: "Needs") -> "Model":
+        """Raises IncompatiblePair for an ensemble that has to have layers, a tail or a peer."""
+        from kdharness.models.ensemble import Ensemble
+
+        networks = [self._model(model) for model in link.teachers]
+        if len(networks) == 1:
+            return networks[0]
+        if needs.teacher == "architecture" or needs.teacher_stages or needs.tails:
+            raise IncompatiblePair("an ensemble of teachers has logits only, no layers of its own")
+        return Ensemble(networks)
 
     def _model(self, name: str) -> "Model":
         if name not in self._models:

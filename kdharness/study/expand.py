@@ -7,11 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from kdharness.core.errors import BadInput, Problem, StudyError
+from kdharness.core.errors import BadInput, StudyError
 from kdharness.core.home import Home
-from kdharness.core.records import Setting, WantedRun
+from kdharness.core.records import WantedRun
 from kdharness.results.records import ImportedTeacher
 from kdharness.results.store import Store
 from kdharness.study.check import find_problems, study_pairs
@@ -20,18 +18,15 @@ from kdharness.study.document import Path as Place
 from kdharness.study.images import dataset_of, missing_images
 from kdharness.study.load import Study
 from kdharness.study.resolve import (
-    RECIPE,
     Pair,
-    Resolved,
     Template,
     any_values,
     distiller_of,
     known_pair,
-    make_setting,
-    settle,
     template,
 )
 from kdharness.study.rows import rows
+from kdharness.study.students import settled, student_runs
 from kdharness.study.teachers import TeacherSource, final_teachers, teacher_run, way_of
 
 if TYPE_CHECKING:
@@ -117,10 +112,11 @@ def expand(
             for chosen in _points(one):
                 resolved = settled(study, one, chosen)
                 compatibility.check(one, resolved)
-                finals += final_runs(study, dataset, one, chosen, resolved, teachers)
+                finals += student_runs(study, dataset, one, chosen, resolved, teachers, seeds=spec.seed_list)
     if compatibility.problems:
         raise StudyError(study.path, compatibility.problems)
     finals = _without_twins(finals, warnings)
+    warnings += _unpublished(templates)
     if any(_needs_weights(study, row[0]) for row in templates):
         wanted = [teacher_run(source) for source in teachers.values() if source.trained is not None] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
@@ -137,74 +133,22 @@ def expand_at(study: Study, home: Home, data: Path | None = None, confirmed: int
     return expand(study, data=data or home.data, imports=imports, confirmed=confirmed)
 
 
-def settled(study: Study, one: Template, chosen: Mapping[str, Any], source: str = "") -> Resolved:
-    """As `resolve.settle`; values that do not go together are a StudyError at the row."""
-    try:
-        return settle(one, chosen, source)
-    except (ValidationError, BadInput) as error:
-        line, column = study.document.at(one.row.place)
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        at = ", ".join(f"{name} = {value!r}" for name, value in chosen.items())
-        raise StudyError(
-            study.path, [Problem(line, column, " ".join(f"{one.label} at {at}: {said}".split()))]
-        ) from error
-
-
-def final_runs(
-    study: Study,
-    dataset: "Dataset",
-    one: Template,
-    chosen: Mapping[str, Any],
-    resolved: Resolved,
-    teachers: Mapping[str, TeacherSource],
-) -> list[WantedRun]:
-    """One run for each seed of the study, on all of train."""
-    setting = make_setting(dataset, one, resolved, teachers)
-    return [
-        wanted_run(setting, seed, one, resolved, chosen, teachers[one.pair.teacher], "final")
-        for seed in study.spec.seed_list
-    ]
-
-
-def wanted_run(
-    setting: Setting,
-    seed: int,
-    one: Template,
-    resolved: Resolved,
-    chosen: Mapping[str, Any],
-    teacher: TeacherSource,
-    purpose: Any,
-) -> WantedRun:
-    """The run as the study's tables will show it."""
-    entry = one.row.entry
-    return WantedRun(
-        setting=setting,
-        seed=seed,
-        purpose=purpose,
-        label=one.label,
-        pair=one.pair.label,
-        student=one.pair.student,
-        teacher=one.pair.teacher,
-        teacher_id=teacher.id,
-        row=one.row.number,
-        group=one.row.group,
-        axes={name: _axis_value(resolved, name) for name in one.axes if name in chosen},
-        against=entry.against,
-        ours=entry.ours,
-        provenance=resolved.provenance,
-    )
-
-
 def _needs_weights(study: Study, one: Template) -> bool:
+    if one.row.entry.teacher == "untrained":
+        return False
     resolved = settled(study, one, any_values(one))
     return distiller_of(one.row)(resolved.config).needs.teacher == "weights"
 
 
-def _axis_value(resolved: Resolved, name: str) -> str | int | float | bool:
-    """The value as its field types it: 4 on a real field is 4.0, a list is text."""
-    holder = resolved.recipe if name.startswith(RECIPE) else resolved.config
-    value = getattr(holder, name.removeprefix(RECIPE))
-    return value if isinstance(value, str | int | float | bool) else " ".join(map(str, value or ["null"]))
+def _unpublished(templates: list[list[Template]]) -> list[str]:
+    """Rows and pairs whose constants the paper did not release, though it prints their result."""
+    return [
+        f"`{one.label}` for {one.pair.label}: {one.unpublished} prints a result but released no constants for the "
+        "pair, the general ones are used"
+        for row in templates
+        for one in row
+        if one.unpublished
+    ]
 
 
 def _points(one: Template) -> Iterator[dict[str, Any]]:
@@ -222,17 +166,19 @@ def _searched(row: list[Template]) -> Iterator[SearchedRow]:
 def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> tuple[int, int]:
     """Runs at most, without and by searches, by arithmetic alone."""
     seeds, search = len(study.spec.seed_list), study.spec.search
-    plain, searched = len({pair.teacher for pair in pairs if way_of(study.spec, pair.teacher) == "train"}), 0
+    models = {model for pair in pairs for model in pair.teachers}
+    plain, searched = sum(way_of(study.spec, model) == "train" for model in models), 0
     for row in templates:
         points = [prod(len(values) for values in one.axes.values()) for one in row]
+        assistants = len(row[0].row.entry.through or ())
         if search is not None and any(one.ranges for one in row):
-            searched += points[0] * search.draws * len(search.pairs) + sum(points) * seeds
+            searched += points[0] * search.draws * len(search.pairs) * (1 + assistants)
+            searched += sum(points) * (seeds + assistants)
         else:
-            plain += sum(points) * seeds
+            plain += sum(points) * (seeds + assistants)
     if search is not None and searched:
-        searched += len(
-            {pair.teacher for text in search.pairs if (pair := known_pair(text, study.spec.dataset_name)) is not None}
-        )
+        pairs_searched = [known_pair(text, study.spec.dataset_name) for text in search.pairs]
+        searched += len({model for pair in pairs_searched if pair is not None for model in pair.teachers})
     return plain, searched
 
 

@@ -29,9 +29,10 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class PlannedTeacher:
-    """A teacher of the final runs."""
+    """A teacher of the final runs, or an assistant between one and its student."""
 
     model: str
+    """An assistant with its own teacher: `resnet32x4 -> resnet20`."""
     origin: Literal["trained", "imported", "missing"]
     run_id: str | None
     """Of the run that makes it, where its key can be known."""
@@ -86,7 +87,10 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1) -> P
         pairs=[pair.label for pair in expansion.pairs],
         seeds=expansion.study.spec.seed_list,
         rows=_rows(expansion, facts),
-        teachers=[_teacher(source, facts) for source in expansion.teachers.values() if _is_asked(source, runs)],
+        teachers=[
+            *(_teacher(source, facts) for source in expansion.teachers.values() if _is_asked(source, runs)),
+            *(_assistant(run, facts) for run in runs if run.purpose == "teacher" and run.teacher is not None),
+        ],
         settings=len({run.setting.key for run in runs if run.purpose != "teacher"}),
         runs=len(runs),
         reused=len(runs) - len(missing),
@@ -143,15 +147,16 @@ def _seconds(expansion: Expansion, missing: list[WantedRun], facts: Known, slots
 
 def _samples(expansion: Expansion) -> list[WantedRun]:
     """One run of every searched row, with any values: how long its draws take."""
-    from kdharness.study.expand import final_runs, settled
     from kdharness.study.resolve import any_values
+    from kdharness.study.students import settled, student_runs
 
     found: list[WantedRun] = []
     for searched in expansion.searched:
         one = searched.templates[0]
         chosen = {**any_values(one), **searched.chosen}
         resolved = settled(expansion.study, one, chosen)
-        found += final_runs(expansion.study, expansion.dataset, one, chosen, resolved, expansion.teachers)[:1]
+        study, teachers = expansion.study, expansion.teachers
+        found += student_runs(study, expansion.dataset, one, chosen, resolved, teachers, seeds=[0])[-1:]
     return found
 
 
@@ -195,6 +200,11 @@ def render_plan(plan: Plan) -> str:
     lines += [f"missing   {what}" for what in plan.missing]
     lines += [f"warning   {warning}" for warning in plan.warnings]
     return "\n".join(lines)
+
+
+def _assistant(run: WantedRun, facts: Known) -> PlannedTeacher:
+    run_id = run.run_id if run.setting.is_known else None
+    return PlannedTeacher(run.pair, "trained", run_id, None, run_id in facts.complete)
 
 
 def _origin(teacher: PlannedTeacher) -> str:

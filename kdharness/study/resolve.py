@@ -5,15 +5,17 @@ entry, `at`; a search's draw is the strongest. Fields of a recipe: the named rec
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kdharness.core.errors import UnknownName
-from kdharness.core.plugins import revision_of
+from pydantic import BaseModel
+
+from kdharness.core.errors import BadInput, UnknownName
 from kdharness.core.records import Recipe, Setting
 from kdharness.study.document import Path as Place
-from kdharness.study.rows import Row, long_form, split_pair, study_recipe
+from kdharness.study.presets import preset_layers
+from kdharness.study.rows import Row, long_form, split_pair, split_teachers, study_recipe
 from kdharness.study.spec import Choice, Each, FloatRange, IntRange, Range, StudySpec
 
 if TYPE_CHECKING:  # torch is loaded when a name is looked up, not before
@@ -26,10 +28,15 @@ RECIPE = "recipe."
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher and a student by their listed names."""
+    """Teachers and a student by their listed names; several teachers are an ensemble."""
 
-    teacher: str
+    teachers: tuple[str, ...]
     student: str
+
+    @property
+    def teacher(self) -> str:
+        """As shown: `resnet32x4 + wrn_40_2` for an ensemble."""
+        return " + ".join(self.teachers)
 
     @property
     def label(self) -> str:
@@ -61,6 +68,15 @@ class Template:
     ranges: Mapping[str, Range]
     sources: Mapping[str, str]
     places: Mapping[str, Place] = field(default_factory=dict)
+    preset_recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What the preset changes in the recipe, before the study and the entry do."""
+    unpublished: str = ""
+    """The preset that has a printed result for this pair, but no constants."""
+
+    @property
+    def names(self) -> set[str]:
+        """Of the axes and the ranges: what a caller of `settle` chooses."""
+        return {*self.axes, *self.ranges}
 
 
 @dataclass(frozen=True)
@@ -73,10 +89,32 @@ class Resolved:
 
 
 def distiller_of(row: Row) -> "type[Distiller]":
-    """The class that the row names. Raises UnknownName."""
-    from kdharness.distillers.registry import DISTILLERS
+    """The class that the row names, a sum's made for it. Raises UnknownName, and BadInput for an impossible sum."""
+    from kdharness.distillers.sums import method
 
-    return DISTILLERS.get(row.entry.name)
+    return method(row.entry.name)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Where a constant stands in a Config."""
+
+    config: type[BaseModel]
+    field: str
+    member: str = ""
+    """The sum's member that has it."""
+
+
+def constants_of(config: type[BaseModel]) -> dict[str, Constant]:
+    """Every constant by the name that a study gives it: `temperature`, in a sum `luminet.temperature`."""
+    found: dict[str, Constant] = {}
+    for name, info in config.model_fields.items():
+        own = info.annotation
+        if isinstance(own, type) and issubclass(own, BaseModel):
+            found |= {f"{name}.{field}": Constant(own, field, name) for field in own.model_fields}
+        else:
+            found[name] = Constant(config, name)
+    return found
 
 
 def model_of(name: str) -> "ModelEntry":
@@ -88,30 +126,19 @@ def model_of(name: str) -> "ModelEntry":
 
 def label_of(row: Row) -> str:
     """The entry's label, else the distiller's listed name, else what is written."""
-    from kdharness.distillers.registry import DISTILLERS
-
     if row.entry.label is not None:
         return row.entry.label
-    return DISTILLERS.canonical(row.entry.name) if row.entry.name in DISTILLERS else row.entry.name
-
-
-def preset_constants(
-    row: Row, distiller: "type[Distiller]", dataset: str, pair: Pair
-) -> list[tuple[str, dict[str, Any]]]:
-    """The preset's layers for the row, weakest first; none where neither row nor method names a preset."""
-    from kdharness.distillers.presets import load_preset
-
-    name = row.entry.preset or distiller.preset
-    if name is None:
-        return []
-    return load_preset(name).constants(row_name(row), dataset, pair.label)
+    try:
+        return row_name(row)
+    except BadInput:
+        return row.entry.name
 
 
 def row_name(row: Row) -> str:
     """The row's distiller by its listed name. Raises UnknownName."""
-    from kdharness.distillers.registry import DISTILLERS
+    from kdharness.distillers.sums import canonical_method
 
-    return DISTILLERS.canonical(row.entry.name)
+    return canonical_method(row.entry.name)
 
 
 def written(spec: StudySpec, row: Row, pair: Pair, line: Callable[[Place], int]) -> dict[str, Written]:
@@ -149,9 +176,13 @@ def known_model(name: str, dataset: str) -> str | None:
 
 def known_pair(text: str, dataset: str) -> Pair | None:
     """The pair that a text names on the dataset, None where it is none or a model is unknown."""
-    names = [known_model(side, dataset) for side in split_pair(text) or ()]
-    teacher, student = names if names else (None, None)
-    return Pair(teacher, student) if teacher is not None and student is not None else None
+    sides = split_pair(text)
+    if sides is None:
+        return None
+    *teachers, student = [known_model(name, dataset) for name in (*split_teachers(sides[0]), sides[1])]
+    if student is None or None in teachers:
+        return None
+    return Pair(tuple(name for name in teachers if name is not None), student)
 
 
 def recipe_of(spec: StudySpec, row: Row | None, dataset: "Dataset") -> tuple[str, str | None]:
@@ -168,11 +199,8 @@ def recipe_of(spec: StudySpec, row: Row | None, dataset: "Dataset") -> tuple[str
 
 def template(spec: StudySpec, row: Row, pair: Pair, dataset: "Dataset", line: Callable[[Place], int]) -> Template:
     """The row for the pair: what is fixed, what is an axis, what a search draws. Raises UnknownName."""
-    fixed: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for source, values in preset_constants(row, distiller_of(row), dataset.name, pair):
-        fixed.update(values)
-        sources.update(dict.fromkeys(values, source))
+    preset = preset_layers(row, distiller_of(row), dataset.name, pair.label)
+    fixed, sources = dict(preset.constants), dict(preset.sources)
     axes: dict[str, list[Any]] = {}
     ranges: dict[str, Range] = {}
     places: dict[str, Place] = {}
@@ -187,7 +215,11 @@ def template(spec: StudySpec, row: Row, pair: Pair, dataset: "Dataset", line: Ca
         else:
             fixed[name] = item.value
     recipe, rule = recipe_of(spec, row, dataset)
-    return Template(row, label_of(row), pair, recipe, rule, fixed, axes, ranges, sources, places)
+    changed = preset.recipe if long_form(row.entry.recipe).base is None else {}
+    sources = {RECIPE + name: preset.sources[RECIPE + name] for name in changed} | sources
+    return Template(
+        row, label_of(row), pair, recipe, rule, fixed, axes, ranges, sources, places, changed, preset.unpublished
+    )
 
 
 def any_values(template: Template) -> dict[str, Any]:
@@ -207,20 +239,25 @@ def settle(template: Template, chosen: Mapping[str, Any], chosen_source: str = "
 
     values = {**template.fixed, **chosen}
     distiller = distiller_of(template.row)
-    constants = {name: value for name, value in values.items() if not name.startswith(RECIPE)}
+    constants: dict[str, Any] = {}
+    for name, constant in constants_of(distiller.Config).items():
+        if name in values:
+            level = constants.setdefault(constant.member, {}) if constant.member else constants
+            level[constant.field] = values[name]
     config = distiller.Config.model_validate_json(json.dumps(constants), strict=True)
     overrides = {name.removeprefix(RECIPE): value for name, value in values.items() if name.startswith(RECIPE)}
     overrides = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
     student = model_of(template.pair.student)
     rule = {"lr_rule": template.lr_rule} if template.lr_rule is not None else {}
-    recipe = load_recipe(template.recipe).resolve(student.name, student.family, {**overrides, **rule})
+    named = load_recipe(template.recipe)
+    recipe = named.resolve(student.name, student.family, {**overrides, **rule}, template.preset_recipe)
     return Resolved(config, recipe, _provenance(template, chosen, chosen_source))
 
 
 def _provenance(template: Template, chosen: Mapping[str, Any], chosen_source: str) -> dict[str, str]:
     method = row_name(template.row)
     found: dict[str, str] = {}
-    for name in distiller_of(template.row).Config.model_fields:
+    for name in constants_of(distiller_of(template.row).Config):
         found[f"{method}.{name}"] = template.sources.get(name, f"default of {method}")
     for name in Recipe.model_fields:
         found[RECIPE + name] = template.sources.get(RECIPE + name, f"recipe {template.recipe}")
@@ -232,27 +269,42 @@ def _provenance(template: Template, chosen: Mapping[str, Any], chosen_source: st
     return found
 
 
+def value_of(resolved: Resolved, name: str) -> Any:
+    """A constant, or a field of the recipe as `recipe.FIELD`, by the name that a study gives it."""
+    if name.startswith(RECIPE):
+        return getattr(resolved.recipe, name.removeprefix(RECIPE))
+    constant = constants_of(type(resolved.config))[name]
+    holder = getattr(resolved.config, constant.member) if constant.member else resolved.config
+    return getattr(holder, constant.field)
+
+
 def make_setting(
     dataset: "Dataset",
     template: Template,
     resolved: Resolved,
-    teachers: Mapping[str, "TeacherSource"],
+    teachers: Sequence["TeacherSource"],
     validation: float = 0.0,
 ) -> Setting:
-    """The setting of a resolved row. `teachers` are those of the study by model."""
+    """The setting of a resolved row taught by `teachers`, those that really stand in front of the student."""
     from kdharness.core.keys import canonical
+    from kdharness.distillers.sums import revision
 
     distiller = distiller_of(template.row)
+    control = template.row.entry.teacher
     need = distiller(resolved.config).needs.teacher
+    if need == "weights" and control == "untrained":
+        need = "architecture"
     return Setting(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         validation=validation,
         student=template.pair.student,
         student_revision=model_of(template.pair.student).revision,
-        teachers=teachers[template.pair.teacher].named(need),
+        teachers=tuple(teacher for source in teachers for teacher in source.named(need)),
+        control=control,
         distiller=row_name(template.row),
-        distiller_revision=revision_of(distiller, distiller.revision),
+        distiller_revision=revision(distiller),
         constants=canonical(resolved.config),
+        grad_matched=template.row.entry.grad_matched,
         recipe=resolved.recipe,
     )

@@ -85,6 +85,11 @@ def split_pair(text: str) -> tuple[str, str] | None:
     return (sides[0], sides[1]) if len(sides) == 2 and all(sides) else None
 
 
+def split_teachers(text: str) -> list[str]:
+    """The members of `resnet32x4 + wrn_40_2`, an ensemble; one teacher alone."""
+    return [name.strip() for name in text.split("+")]
+
+
 def study_recipe(spec: StudySpec) -> RecipeChange:
     """The study's recipe in its long form."""
     return long_form(spec.recipe)

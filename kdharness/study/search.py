@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from kdharness.core.errors import EnvironmentRefused, StudyError
 from kdharness.core.records import WantedRun
 from kdharness.results.records import Draw, StudyChange
-from kdharness.study.expand import Expansion, SearchedRow, final_runs, settled, wanted_run
-from kdharness.study.resolve import RECIPE, Template, any_values, known_pair, make_setting
+from kdharness.study.expand import Expansion, SearchedRow
+from kdharness.study.resolve import Template, any_values, known_pair, value_of
 from kdharness.study.spec import Choice, FloatRange, IntRange, SearchPart
+from kdharness.study.students import settled, student_runs
 from kdharness.study.teachers import teacher_runs, trained
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class RowSearch:
         self._templates = [one for one in searched.templates if one.pair in pairs]
         self._ranges = self._templates[0].ranges
         self._teachers = {
-            one.pair.teacher: trained(self._dataset, one.pair.teacher, part.validation) for one in self._templates
+            model: trained(self._dataset, model, part.validation)
+            for one in self._templates
+            for model in one.pair.teachers
         }
         self._identity = self._fingerprint()
         self._known: set[int] = set()
@@ -126,9 +129,7 @@ class RowSearch:
         """Ask for the runs of all draws so far, of the next generation, or of the choice: what can be known now."""
         draws = self._draws()
         earlier = [draw for draw in draws if draw.number not in self._known]
-        self._extend(
-            self._with_teachers([run for draw in earlier for run in self._draw_runs(draw.number, draw.params)])
-        )
+        self._extend(self._with_teachers([self._draw_runs(draw.number, draw.params) for draw in earlier]))
         self._known.update(draw.number for draw in earlier)
         while len(draws) < self._part.draws and not any(self._value(draw) is _OPEN for draw in draws):
             self._ask(draws)
@@ -137,8 +138,9 @@ class RowSearch:
             self._extend(self._chosen(draws))
             self.is_done = True
 
-    def _with_teachers(self, runs: list[WantedRun]) -> list[WantedRun]:
-        """After the search's own teachers, which have not seen the validation images."""
+    def _with_teachers(self, draws: Sequence[list[list[WantedRun]]]) -> list[WantedRun]:
+        """The draws' runs after the search's own teachers, which have not seen the validation images."""
+        runs = [run for pairs in draws for chain in pairs for run in chain]
         return teacher_runs(self._teachers, runs) + runs
 
     def _chosen(self, draws: list["_Point"]) -> list[WantedRun]:
@@ -155,7 +157,9 @@ class RowSearch:
         for one in self._searched.templates:
             here = {name: chosen[name] for name in (*one.axes, *one.ranges) if name in chosen}
             resolved = settled(self._study, one, here, source)
-            runs += final_runs(self._study, self._dataset, one, here, resolved, self._final_teachers)
+            runs += student_runs(
+                self._study, self._dataset, one, here, resolved, self._final_teachers, seeds=self._study.spec.seed_list
+            )
         return teacher_runs(self._final_teachers, runs) + runs
 
     # Draws
@@ -196,11 +200,11 @@ class RowSearch:
             asked.append((number, dict(study.ask(self._distributions()).params)))
         runs = {number: self._draw_runs(number, params) for number, params in asked}
         # first the runs, then the draws that name them; after a stop in between the same ones are asked for again
-        self._extend(self._with_teachers([run for of_draw in runs.values() for run in of_draw]))
+        self._extend(self._with_teachers(list(runs.values())))
         generation = first // self._part.generation
         for number, params in asked:
-            for one, run in zip(self._templates, runs[number], strict=True):
-                self._store.save_draw(self._study.name, self._place(one), number, generation, params, run.run_id)
+            for one, chain in zip(self._templates, runs[number], strict=True):
+                self._store.save_draw(self._study.name, self._place(one), number, generation, params, chain[-1].run_id)
 
     def _told(self, draws: list["_Point"]) -> "OptunaStudy":
         """Optuna's study of the ended draws."""
@@ -223,17 +227,23 @@ class RowSearch:
             )
         return study
 
-    def _draw_runs(self, number: int, params: Mapping[str, Any]) -> list[WantedRun]:
-        """The draw's run for each search pair, with the study's first seed."""
+    def _draw_runs(self, number: int, params: Mapping[str, Any]) -> list[list[WantedRun]]:
+        """For each search pair the draw's run, with the study's first seed, after those of its assistants."""
         chosen = {**self._searched.chosen, **params}
-        runs: list[WantedRun] = []
-        for one in self._templates:
-            here = {name: chosen[name] for name in (*one.axes, *one.ranges) if name in chosen}
-            resolved = settled(self._study, one, here, f"search draw {number}")
-            setting = make_setting(self._dataset, one, resolved, self._teachers, self._part.validation)
-            seed, teacher = self._study.spec.seed_list[0], self._teachers[one.pair.teacher]
-            runs.append(wanted_run(setting, seed, one, resolved, here, teacher, "search"))
-        return runs
+        return [
+            student_runs(
+                self._study,
+                self._dataset,
+                one,
+                here := {name: chosen[name] for name in one.names if name in chosen},
+                settled(self._study, one, here, f"search draw {number}"),
+                self._teachers,
+                seeds=self._study.spec.seed_list[:1],
+                purpose="search",
+                validation=self._part.validation,
+            )
+            for one in self._templates
+        ]
 
     # The space
 
@@ -260,8 +270,7 @@ class RowSearch:
             return {}
         found: dict[str, Any] = {}
         for name, value in self._ranges.items():
-            holder = resolved.recipe if name.startswith(RECIPE) else resolved.config
-            default = getattr(holder, name.removeprefix(RECIPE))
+            default = value_of(resolved, name)
             if isinstance(value, Choice):
                 if default in value.choice:
                     found[name] = default
@@ -277,7 +286,7 @@ class RowSearch:
         form = {
             "ranges": {name: value.model_dump(mode="json") for name, value in sorted(self._ranges.items())},
             "sampler": [part.sampler, SAMPLERS[part.sampler], part.generation, part.maximize],
-            "settings": [run.run_id for run in self._draw_runs(0, self._inside(first))],
+            "settings": [chain[-1].run_id for chain in self._draw_runs(0, self._inside(first))],
         }
         return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 

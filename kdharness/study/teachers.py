@@ -54,7 +54,7 @@ def final_teachers(
 ) -> dict[str, TeacherSource]:
     """The teachers of the final runs by model, as `teachers:` asks. Raises ValueError as `chosen_import` does."""
     found: dict[str, TeacherSource] = {}
-    for model in dict.fromkeys(pair.teacher for pair in pairs):
+    for model in dict.fromkeys(model for pair in pairs for model in pair.teachers):
         way = way_of(spec, model)
         found[model] = trained(dataset, model) if way == "train" else _imported(way, model, dataset, imports)
     return found

@@ -25,6 +25,8 @@ class _Scope(Frozen):
 
     constants: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
+    unpublished: bool = False
+    """The paper prints a result for it, but its constants were never released: weaker ones are used."""
 
 
 class _OnDataset(_Scope):
@@ -66,6 +68,10 @@ class Preset(Frozen):
     def recipe(self, distiller: str, dataset: str, pair: str) -> list[tuple[str, dict[str, Any]]]:
         """The same for the fields of the recipe that the paper sets for this method."""
         return [(source, scope.recipe) for source, scope in self._scopes(distiller, dataset, pair) if scope.recipe]
+
+    def is_unpublished(self, distiller: str, dataset: str, pair: str) -> bool:
+        """Whether the paper prints a result here without having released the constants."""
+        return any(scope.unpublished for _, scope in self._scopes(distiller, dataset, pair))
 
     def _scopes(self, distiller: str, dataset: str, pair: str) -> Iterator[tuple[str, _Scope]]:
         method = self.methods.get(distiller.lower())

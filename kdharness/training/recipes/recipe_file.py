@@ -42,8 +42,16 @@ class RecipeFile:
     teacher_recipe: str | None = None
     """By which teachers are trained for students of this recipe; None for the dataset's."""
 
-    def resolve(self, student: str, family: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    def resolve(
+        self,
+        student: str,
+        family: str,
+        overrides: Mapping[str, Any] | None = None,
+        preset: Mapping[str, Any] | None = None,
+    ) -> Recipe:
         """The recipe for a student (its name stands in messages only) of a model family.
+
+        `preset` are the fields that a method's paper changes for the pair, learning rate of the family included.
 
         `overrides` are Recipe fields and `lr_rule`: "linear" multiplies the recipe's learning rate with the change
         of the batch size (Goyal et al. 2017), and with it the ends of a cosine and a warm-up. Milestones and warm-up
@@ -63,6 +71,7 @@ class RecipeFile:
         values = dict(self.values)
         if family in self.lr_by_family:
             values["lr"] = self.lr_by_family[family]
+        values |= preset or {}
         try:
             base = Recipe(**values)
             if overrides.get("schedule", base.schedule) != base.schedule:
