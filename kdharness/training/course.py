@@ -11,7 +11,7 @@ from torch import Tensor
 from kdharness.core.errors import BadInput
 from kdharness.core.streams import seeded
 from kdharness.core.types import Model
-from kdharness.distillers.registry import DISTILLERS
+from kdharness.distillers.sums import method
 from kdharness.evaluation.accuracy import Accuracy, evaluate
 from kdharness.training.data import Data, Point
 from kdharness.training.inputs import dtype_of
@@ -202,14 +202,16 @@ class Course:
 def _training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun:
     """The member's networks at their start. Raises UnknownName, BadInput and what the method's `build` raises."""
     setting = member.setting
-    method = DISTILLERS.get(setting.distiller)
-    distiller = method(method.Config.model_validate(dict(setting.constants)))
+    kind = method(setting.distiller)
+    distiller = kind(kind.Config.model_validate(dict(setting.constants)))
     needs = distiller.needs
-    wanted = {"none": (0, 0), "architecture": (1, 0), "weights": (1, 1)}[needs.teacher]
-    if (len(setting.teachers), len(member.teacher_weights)) != wanted:
+    given = len(setting.teachers), len(member.teacher_weights)
+    several = max(1, given[0]) if needs.teacher == "weights" else int(needs.teacher == "architecture")
+    trained = several if needs.teacher == "weights" and setting.control != "untrained" else 0
+    if given != (several, trained):
         raise BadInput(
-            f"{setting.distiller} needs {wanted[0]} teachers, {wanted[1]} with weights; "
-            f"given are {len(setting.teachers)} and {len(member.teacher_weights)}",
+            f"{setting.distiller} needs {several} teachers, {trained} with weights; "
+            f"given are {given[0]} and {given[1]}",
             where=f"run {member.run_id}",
         )
     recipe = setting.recipe
@@ -218,9 +220,19 @@ def _training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun
         student = fresh(setting.student, data, recipe.image_size)
     teacher: Model | None = None
     if needs.teacher == "weights":
-        teacher = teachers.get(setting.teachers[0], member.teacher_weights[0], recipe.precision, teacher_size)
+        teacher = teachers.get(setting.teachers, member.teacher_weights, recipe.precision, teacher_size)
     elif needs.teacher == "architecture":
         with seeded("peer", member.seed):
             teacher = fresh(setting.teachers[0].model, data, teacher_size)
     context = data.context(setting.validation, needs.train_labels, recipe.image_size)
-    return TrainingRun(student, teacher, distiller, recipe, context, seed=member.seed, device=data.device)
+    return TrainingRun(
+        student,
+        teacher,
+        distiller,
+        recipe,
+        context,
+        seed=member.seed,
+        device=data.device,
+        shuffled_teacher=setting.control == "shuffled",
+        grad_matched=setting.grad_matched,
+    )

@@ -75,6 +75,12 @@ def frozen_forward(model: Model, images: Tensor, precision: Precision) -> Output
     return _each(forward(model, padded, precision), lambda value: value[:rows])
 
 
+def of_next_image(outputs: Outputs) -> Outputs:
+    """Every image answered for by the next one of the batch, the last by the first: a teacher that knows nothing."""
+    rolled = _each(outputs, lambda value: value.roll(-1, 0))
+    return rolled if outputs.second is None else replace(rolled, second=of_next_image(outputs.second))
+
+
 def layout_of(images: Tensor) -> torch.memory_format:
     """channels_last or contiguous, whichever the images are stored in."""
     return torch.contiguous_format if images.is_contiguous() else torch.channels_last

@@ -3,14 +3,16 @@
 Sharing never changes a number: whatever is shared is a function of its key alone.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
 from torch import Tensor
 
 from kdharness.core.records import Precision, Teacher
+from kdharness.core.streams import seeded
 from kdharness.core.types import Model, Outputs
+from kdharness.models.ensemble import Ensemble
 from kdharness.models.registry import MODELS
 from kdharness.training.data import Data, Point
 from kdharness.training.inputs import Inputs, dtype_of, frozen_forward, shrunk
@@ -29,19 +31,31 @@ class Teachers:
 
     def __init__(self, data: Data) -> None:
         self._data = data
-        self._loaded: dict[tuple[Teacher, Precision, int | None], Model] = {}
+        self._loaded: dict[tuple[tuple[Teacher, ...], Precision, int | None], Model] = {}
 
     def get(
-        self, teacher: Teacher, weights: Mapping[str, Tensor], precision: Precision, image_size: int | None = None
+        self,
+        teachers: tuple[Teacher, ...],
+        weights: Sequence[Mapping[str, Tensor]],
+        precision: Precision,
+        image_size: int | None = None,
     ) -> Model:
-        """The network for images of that size (None: the dataset's)."""
-        key = (teacher, precision, image_size)
+        """The network for images of that size (None: the dataset's); several teachers as one ensemble.
+
+        Without weights they are untrained, the same in every run.
+        """
+        key = (teachers, precision, image_size)
         if key not in self._loaded:
-            network = fresh(teacher.model, self._data, image_size)
-            network.load_state_dict(weights)
-            network.to(self._data.device, dtype_of(precision)).eval().requires_grad_(False)
-            self._loaded[key] = network
+            each = [self._untrained(teacher, image_size) for teacher in teachers]
+            for network, trained in zip(each, weights, strict=False):
+                network.load_state_dict(trained)
+            whole = each[0] if len(each) == 1 else Ensemble(each)
+            self._loaded[key] = whole.to(self._data.device, dtype_of(precision)).eval().requires_grad_(False)
         return self._loaded[key]
+
+    def _untrained(self, teacher: Teacher, image_size: int | None) -> Model:
+        with seeded("untrained teacher", 0):
+            return fresh(teacher.model, self._data, image_size)
 
 
 class Round:

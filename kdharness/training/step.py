@@ -16,7 +16,7 @@ from kdharness.core.records import Recipe
 from kdharness.core.streams import seeded, stream_seed
 from kdharness.core.types import Batch, BuildContext, Distiller, Model, Outputs
 from kdharness.training.adamw import AdamW
-from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, set_products, shrunk
+from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, of_next_image, set_products, shrunk
 from kdharness.training.optimizers import optimizer
 from kdharness.training.sgd import SGD
 from kdharness.training.view import View
@@ -55,12 +55,18 @@ class TrainingRun:
         *,
         seed: int = 0,
         device: torch.device | None = None,
+        shuffled_teacher: bool = False,
+        grad_matched: bool = False,
     ) -> None:
         """Build the adapters and begin the first epoch.
+
+        With `shuffled_teacher` the teacher answers for the next image of the batch; with `grad_matched` an epoch's
+        weights are divided by their sum, so that methods with large weights do not take larger steps.
 
         Raises IncompatiblePair, and ValueError for needs that contradict each other or the teacher given.
         """
         self.distiller, self.recipe, self.seed = distiller, recipe, seed
+        self.shuffled_teacher, self.grad_matched = shuffled_teacher, grad_matched
         self.needs = needs = distiller.needs
         self.device = device or torch.device("cpu")
         self.dtype = dtype_of(recipe.precision)
@@ -101,6 +107,8 @@ class TrainingRun:
         self.epoch = epoch
         self.lr = self.phase.lr if self.phase is not None else self.recipe.lr_at(epoch)
         self.weights = dict(self.distiller.weights(epoch)) if self.phase is None else {}
+        if self.grad_matched and (whole := sum(self.weights.values())):
+            self.weights = {term: weight / whole for term, weight in self.weights.items()}
         self.active = frozenset(term for term, weight in self.weights.items() if weight)
         # Phases draw before epoch 1, so that the main training sees the same batches with them and without.
         self.draw_epoch = epoch - sum(each.epochs for each in self.phases[phase:])
@@ -127,6 +135,7 @@ class TrainingRun:
             teacher = peer.detach()
         elif self.teacher is not None:
             teacher = shared if shared is not None else inputs.through(self._teacher_forward)
+            teacher = of_next_image(teacher) if self.shuffled_teacher else teacher
         else:
             teacher = student.detach()
         learner, other = student.only(self.needs.stages), teacher.only(self.needs.teacher_stages)

@@ -6,5 +6,5 @@ import toys
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdharness.training.course.DISTILLERS", toys.DISTILLERS)
+    monkeypatch.setattr("kdharness.distillers.sums.DISTILLERS", toys.DISTILLERS)
     monkeypatch.setattr("kdharness.training.sharing.MODELS", toys.MODELS)

@@ -46,7 +46,7 @@ def test_members_at_one_point_share_batches_and_the_teacher(monkeypatch: pytest.
 
 def test_a_shared_teacher_answers_each_view() -> None:
     data = Data(ToyData(), Execution())
-    teacher = Teachers(data).get(setting("taught").teachers[0], teacher_weights(), "tf32")
+    teacher = Teachers(data).get(setting("taught").teachers, [teacher_weights()], "tf32")
     shared, point = Round(data), Point.of(setting("taught"), 0, 1, 0)
     for second in (point.second(RECIPE), None):  # the second member wants less than the first has computed
         inputs = shared.inputs(point, second)
