@@ -10,6 +10,13 @@ _RULES = (
     (re.compile(r"^vgg(\d+)$"), r"VGG\1"),
     (re.compile(r"^mobilenet_?v(\d)(?:_(.+))?$"), r"MobileNet-V\1"),
     (re.compile(r"^shuffle(?:net)?_?v(\d)$"), r"ShuffleNet-V\1"),
+    (re.compile(r"^pycls_resnet(\d+)$"), r"ResNet\1"),
+    (re.compile(r"^deit_tiny$"), "DeiT-Ti"),
+    (re.compile(r"^deit_tiny_distilled$"), "DeiT-Ti (distilled)"),
+    (re.compile(r"^pit_tiny$"), "PiT-Ti"),
+    (re.compile(r"^pvt_tiny$"), "PVT-Ti"),
+    (re.compile(r"^pvtv2_b0$"), "PVTv2-B0"),
+    (re.compile(r"^t2t_vit_7$"), "T2T-ViT-7"),
 )
 
 _LOWER_IS_BETTER = re.compile(r"loss|seconds|_mib|(^|_)(ece|mce|nll|brier|fpr95|error)(_|$)")

@@ -16,7 +16,7 @@ IDENTITY = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs",
+    "epochs", "unpublished",
 )  # fmt: skip
 """The frame's columns that are not metrics: one row per (study, run, label, pair)."""
 
@@ -56,6 +56,8 @@ class Run:
     teacher_run_id: str | None
     constants: Mapping[str, Any]
     recipe: Mapping[str, Any]
+    unpublished: str | None
+    """The preset whose paper prints a result for the pair but released no constants for it."""
     value: float | None
     """The table's metric; None until the run is complete."""
 
@@ -89,6 +91,7 @@ def read(frame: "pd.DataFrame", metric: str) -> list[Run]:
             teacher_run_id=item["teacher_run_id"],
             constants=item["constants"] or {},
             recipe=item["recipe"] or {},
+            unpublished=item["unpublished"],
             value=_finite(value) if item["state"] == "complete" else None,
         )
         for item, value in zip(

@@ -19,6 +19,8 @@ class TeacherHead:
     runs: tuple[str, ...]
     imported: bool = False
     """Released weights, not trained here."""
+    ensemble: tuple[float | None, ...] = ()
+    """The accuracy of each member, where several teachers answer as one."""
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,11 @@ def _teacher(runs: Sequence[Run], teachers: Mapping[str, Run]) -> TeacherHead | 
     if name is None:
         return None
     ids = sorted({run.teacher_run_id for run in runs if run.teacher_run_id})
+    if len(ids) == 1 and "+" in ids[0]:
+        members = [(run_id, teachers.get(run_id)) for run_id in ids[0].split(" + ")]
+        each = tuple(member.value if member is not None else None for _, member in members)
+        imported = any(member is not None and member.distiller == "imported" for _, member in members)
+        return TeacherHead(name, None, tuple(run_id for run_id, _ in members), imported, each)
     known = [teachers[run_id] for run_id in ids if run_id in teachers]
     one_setting = len({teacher.setting_key for teacher in known}) == 1
     values = [teacher.value for teacher in known if teacher.value is not None] if one_setting else []

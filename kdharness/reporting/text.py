@@ -65,6 +65,9 @@ def teacher(head: Head) -> str:
     """`teacher 98.06`, `teacher 79.42, imported`, `teacher not finished`, or nothing where the head is no pair."""
     if head.teacher is None:
         return ""
+    if head.teacher.ensemble:
+        each = ("not finished" if one is None else f"{one:.2f}" for one in head.teacher.ensemble)
+        return "teachers " + " + ".join(each) + (", imported" if head.teacher.imported else "")
     if head.teacher.accuracy is not None:
         return f"teacher {head.teacher.accuracy:.2f}" + (", imported" if head.teacher.imported else "")
     return "teachers differ*" if len(head.teacher.runs) > 1 else "teacher not finished"

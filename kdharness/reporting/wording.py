@@ -92,6 +92,9 @@ def footnotes(
         own = _own_recipe(runs[key][0], usual[_column(runs[key][0])])
         if own:
             notes.append(mark(f"trained by a recipe of its own: {own}"))
+        unpublished = runs[key][0].unpublished
+        if unpublished:
+            notes.append(mark(f"{unpublished} released no constants for this pair: its general ones stand here"))
         noted[key] = replace(cell, notes=tuple(notes))
     listed = [Footnote(letter, text + ".") for text, letter in marks.items()]
     if lost:

@@ -13,7 +13,7 @@ COLUMNS = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs",
+    "epochs", "unpublished",
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
     """One row per (study, run, label, pair): COLUMNS, then one float column per final metric, by name.
 
     A run that is not complete has NaN for its metrics, as has one that diverged into NaN: `state` tells them apart.
-    `axes`, `constants` and `recipe` are dicts, `started` and `finished` aware datetimes or None. An imported teacher
+    `axes`, `constants` and `recipe` are dicts, `unpublished` names a preset without constants for the pair, `started` and `finished` aware datetimes or None. An imported teacher
     stands among the runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown
     study.
     """
@@ -83,5 +83,9 @@ def _imports(rows: Sequence[ResultRow], store: Store) -> list[ResultRow]:
 
 
 def _fixed(row: ResultRow) -> list[Any]:
-    settings = {"constants": row.settings["constants"], "recipe": row.settings["recipe"]}
+    settings = {
+        "constants": row.settings["constants"],
+        "recipe": row.settings["recipe"],
+        "unpublished": row.provenance.get("unpublished"),
+    }
     return [settings[name] if name in settings else getattr(row, name) for name in COLUMNS]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # torch is loaded when a name is looked up, not before
     from kdharness.core.types import Dataset, Distiller, ModelEntry
     from kdharness.study.teachers import TeacherSource
 
+UNPUBLISHED = "unpublished"
+"""Stands in the provenance of a setting whose preset released no constants for the pair: the preset's name."""
+
 RECIPE = "recipe."
 """Prefix of a recipe's fields among a row's values: `recipe.batch_size`."""
 
@@ -263,6 +266,8 @@ def _provenance(template: Template, chosen: Mapping[str, Any], chosen_source: st
         found[RECIPE + name] = template.sources.get(RECIPE + name, f"recipe {template.recipe}")
     if template.lr_rule is not None and RECIPE + "lr" not in template.sources:
         found[RECIPE + "lr"] += f", lr_rule {template.lr_rule}"
+    if template.unpublished:
+        found[UNPUBLISHED] = template.unpublished
     for name in chosen:
         if chosen_source and name in template.ranges:
             found[name if name.startswith(RECIPE) else f"{method}.{name}"] = chosen_source

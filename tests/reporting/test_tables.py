@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
+from kdharness.reporting import text
 from kdharness.reporting.table import Cell, Table
 from kdharness.reporting.tables import build_table
 from kdharness.testing.table import check_table
@@ -328,3 +329,30 @@ def test_one_epoch_is_singular() -> None:
     short = quickstart()
     short["recipe"] = [{**recipe, "epochs": 1} for recipe in short["recipe"]]
     assert "Protocol: 1 epoch, " in " ".join(build_table(short, TableSpec()).caption)
+
+
+def test_the_head_of_an_ensemble_has_each_member_s_accuracy() -> None:
+    both = "resnet20 + wrn_16_1 -> resnet8"
+    ids = "teacher-digits-resnet20-0 + teacher-digits-wrn_16_1-0"
+    data = frame(teacher(98.0), teacher(97.5, model="wrn_16_1"), run("kd", 0, 96.0, pair=both, teacher_run_id=ids))
+    (head,) = build_table(data, TableSpec()).columns
+    assert head.printed == "ResNet20 + WRN-16-1 → ResNet8"
+    assert text.teacher(head) == "teachers 98.00 + 97.50"
+    unfinished = frame(teacher(98.0), run("kd", 0, 96.0, pair=both, teacher_run_id=ids))
+    assert text.teacher(build_table(unfinished, TableSpec()).columns[0]) == "teachers 98.00 + not finished"
+
+
+def test_an_imported_teacher_is_told_as_such() -> None:
+    made = teacher(79.42, model="resnet32x4", dataset="cifar100") | {"distiller": "imported"}
+    data = frame(made, run("kd", 0, 73.0, pair="resnet32x4 -> resnet8x4", dataset="cifar100"))
+    table = build_table(data, TableSpec())
+    assert text.teacher(table.columns[0]) == "teacher 79.42, imported"
+    assert "Imported: released weights, evaluated here." in table.caption
+
+
+def test_constants_that_were_never_released_are_a_footnote() -> None:
+    data = frame(teacher(98.0), run("luminet", 0, 96.0, unpublished="hossain2025luminet"), run("kd", 0, 95.0, row=1))
+    table = build_table(data, TableSpec())
+    (note,) = [note for note in table.footnotes if "released no constants" in note.text]
+    marked = {cell.row for cell in table.cells.values() if note.mark in cell.notes}
+    assert marked == {"luminet"}
