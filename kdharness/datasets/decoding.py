@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kdharness.core.errors import BadInput
+from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.types import Crops, ImageSource
 
 CHUNK = 32
@@ -69,7 +69,7 @@ class Decoded(Iterator[Tensor]):
     """The images at `order` (N,) int64 in batches, (B, C, H, W) uint8 stored channels last; the last may be smaller.
 
     `crops` gives those of the images at positions (B,). With workers up to two batches are decoded ahead; they die
-    with this process. Raises BadInput as the source, RuntimeError where a worker was killed.
+    with this process. Raises BadInput as the source, EnvironmentRefused where a worker was killed.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Decoded(Iterator[Tensor]):
             raise StopIteration
         size, chunks = self._sizes.pop(0), []
         while size:
-            chunk = next(self._chunks)
+            chunk = self._chunk(self._chunks)
             if isinstance(chunk, _Unusable):
                 self.close()
                 raise BadInput(chunk.what, where=chunk.where, remedy=chunk.remedy)
@@ -104,6 +104,16 @@ class Decoded(Iterator[Tensor]):
     def close(self) -> None:
         """End the workers."""
         self._chunks = None
+
+    def _chunk(self, chunks: Iterator[Any]) -> Any:
+        try:
+            return next(chunks)
+        except (RuntimeError, OSError, EOFError) as error:  # the loader has no type of its own for a lost worker
+            self.close()
+            raise EnvironmentRefused(
+                f"a process that decodes images was lost: {error!r}",
+                remedy="mostly memory has run out, or shared memory: a container has more of it with --shm-size",
+            ) from error
 
 
 def workers_here() -> int:

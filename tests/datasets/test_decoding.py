@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdharness.core.errors import BadInput
+from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.types import Crops
 from kdharness.datasets.decoding import Decoded, workers_here
 
@@ -102,6 +102,16 @@ def test_workers_end_where_the_rest_is_not_wanted() -> None:
     next(source)
     assert len(multiprocessing.active_children()) == 2
     del source
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_worker_is_told_of() -> None:
+    source = decoded(2, ORDER.repeat(100))
+    next(source)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    with pytest.raises(EnvironmentRefused, match="a process that decodes images was lost"):
+        list(source)
     assert multiprocessing.active_children() == []
 
 
