@@ -1,12 +1,12 @@
 """Which layers of a student a method compares with which of the teacher, by name."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
 
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.types import Needs, NetworkView
+from kdharness.models.correspondence import matched_stages, stages
 
 LayerPairs = tuple[tuple[str, str], ...]
 """(the student's layer, the teacher's), shallow first."""
@@ -16,48 +16,67 @@ Layers = Annotated[
     Field(
         pattern=r"^(all|first|(stem|stage[1-9][0-9]?)=(stem|stage[1-9][0-9]?)"
         r"( (stem|stage[1-9][0-9]?)=(stem|stage[1-9][0-9]?))*)$",
-        description="Layers compared: `all` stages in order, whose number must agree; the `first` that both have, as "
-        "released codes cut the longer list; or pairs, the student's first: `stage2=stage1 stage3=stage2`.",
+        description="Layers compared: `all` stages, each with the one it corresponds to; `first`, stage by stage from "
+        "the shallowest, what is left over dropped, as released codes do; or pairs, the student's first: "
+        "`stage2=stage1 stage3=stage2`.",
     ),
 ]
 
 
 def layer_pairs(
-    method: str, layers: str, student: NetworkView, teacher: NetworkView, *, student_form: str = "", form: str = ""
+    method: str,
+    layers: str,
+    student: NetworkView,
+    teacher: NetworkView,
+    *,
+    student_form: str = "",
+    teacher_form: str = "",
 ) -> LayerPairs:
-    """The pairs that `layers` means for these two networks. `form` is appended to the names: `.preact`.
+    """The pairs that `layers` means for these two networks; a form (`.preact`) is appended to their names.
 
-    Raises IncompatiblePair where the numbers of stages differ, or a network lacks a layer.
+    Raises IncompatiblePair where a network lacks a layer or it is no map.
     """
-    ours, theirs = stages_of(student), stages_of(teacher)
-    if layers == "all" and len(ours) != len(theirs):
-        raise IncompatiblePair(
-            f"{method} compares all stages in order, but the student has {described(student, ours)} and the teacher "
-            f"{described(teacher, theirs)}",
-            remedy="say which: `layers: first`, or pairs such as `layers: stage2=stage2 stage3=stage4`",
-        )
-    if layers in ("all", "first"):
-        named = list(zip(ours, theirs, strict=False))
+    if layers == "all":
+        named = list(matched_stages(student.shapes, teacher.shapes))
+    elif layers == "first":
+        named = list(zip(stages(student.shapes), stages(teacher.shapes), strict=False))
     else:
         named = [(one, other) for one, _, other in (pair.partition("=") for pair in layers.split())]
-    pairs = tuple((one + student_form, other + form) for one, other in named)
-    for ours_, theirs_ in pairs:
-        require_map(method, "student", student, ours_)
-        require_map(method, "teacher", teacher, theirs_)
+    pairs = tuple((one + student_form, other + teacher_form) for one, other in named)
+    for ours, theirs in pairs:
+        require_map(method, "student", student, ours)
+        require_map(method, "teacher", teacher, theirs)
     return pairs
 
 
 def last_stage(method: str, who: str, network: NetworkView) -> str:
     """The name of the network's last stage. Raises IncompatiblePair for a network without stages."""
-    stages = stages_of(network)
-    if not stages:
+    found = stages(network.shapes)
+    if not found:
         raise IncompatiblePair(f"{method} reads the last stage, but the {who} has only {', '.join(network.shapes)}")
-    return stages[-1]
+    return found[-1]
 
 
-def stages_of(network: NetworkView) -> list[str]:
-    """`stage1..N`, shallow first, without their other forms."""
-    return [name for name in network.shapes if name.startswith("stage") and "." not in name]
+def last_map(method: str, who: str, network: NetworkView) -> str:
+    """The name of the last map that a network shows; a `.preact` one goes through a ReLU. Raises IncompatiblePair."""
+    maps = [name for name, shape in network.shapes.items() if len(shape) == 3]
+    if not maps:
+        raise IncompatiblePair(f"{method} needs a map, but the {who} shows only {', '.join(network.shapes)}")
+    return maps[-1]
+
+
+def pooled_map(method: str, who: str, network: NetworkView) -> str:
+    """The last map, where the network averages it to its pooled features.
+
+    Raises IncompatiblePair where those have other channels: the network changes the map before it pools.
+    """
+    layer = last_map(method, who, network)
+    if network.shapes[layer][:1] != network.shapes["pooled"]:
+        raise IncompatiblePair(
+            f"{method} needs the map that the {who} averages to its pooled features {network.shapes['pooled']}; the "
+            f"last that it shows, {layer}, is {network.shapes[layer]}"
+        )
+    return layer
 
 
 def require_map(method: str, who: str, network: NetworkView, layer: str) -> tuple[int, int, int]:
@@ -65,14 +84,11 @@ def require_map(method: str, who: str, network: NetworkView, layer: str) -> tupl
     shape = network.shapes.get(layer, ())
     if len(shape) != 3:
         raise IncompatiblePair(
-            f"{method} reads {layer!r} as a map, which the {who} lacks; it has {described(network, network.shapes)}"
+            f"{method} reads {layer!r} as a map, which the {who} lacks; it has "
+            + ", ".join(f"{name} {found}" for name, found in network.shapes.items()),
+            remedy="name layers that both have: `layers: stage1=stage1 stage2=stage2`",
         )
     return (shape[0], shape[1], shape[2])
-
-
-def described(network: NetworkView, layers: Iterable[str]) -> str:
-    """Names and shapes in a sentence: `stage1 (16, 32, 32), stage2 (32, 16, 16)`."""
-    return ", ".join(f"{name} {network.shapes[name]}" for name in layers)
 
 
 def comparing(pairs: LayerPairs) -> Needs:

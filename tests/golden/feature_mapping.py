@@ -3,12 +3,29 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 Meanings = Mapping[str, tuple[Callable[[Any], Any], str]]
 """A Config's field -> (how a value is read, the words for it)."""
 
 
 def truth(flag: Any) -> bool:
     return flag in (True, 1, "True", "true")
+
+
+def single(value: Any) -> float:
+    """CRD's temperature is kept in a float32 buffer."""
+    return float(np.float32(value))
+
+
+def of_catkd(constants: dict[str, Any]) -> dict[str, Any]:
+    """Two switches and a number say whose maps are compared; one leaves the cross-entropy out."""
+    constants, partial = dict(constants), constants.get("partial", False)
+    chosen = "bottom" if constants.get("strategy", 0) else "top"
+    if constants.get("only", False):
+        constants["ce_weight"] = 0.0
+    constants["classes"] = chosen if partial else "all"
+    return {field: value for field, value in constants.items() if field not in ("partial", "strategy", "only")}
 
 
 def _weights(block: str, field: str) -> dict[str, tuple[Callable[[Any], Any], str]]:
@@ -38,6 +55,43 @@ WORDS: Mapping[str, Meanings] = {
         "epsilon": (float, "eps VID.EPS"),
     },
     "kdsvd": {**_weights("KDSVD", "relation_weight"), "rank": (int, "k KDSVD.K")},
+    "simkd": {
+        "ce_weight": (float, "cls cls_weight"),
+        "kd_weight": (float, "div div_weight"),
+        "map_weight": (float, "beta"),
+        "temperature": (float, "kd_T"),
+        "factor": (int, "factor"),
+    },
+    "catkd": {
+        "ce_weight": (float, "ce_weight CAT_KD.LOSS.CE_WEIGHT"),
+        "cam_weight": (float, "beta CAT_loss_weight CAT_KD.LOSS.CAT_loss_weight"),
+        "resolution": (int, "CAM_RESOLUTION CAT_KD.LOSS.CAM_RESOLUTION"),
+        "normalize": (truth, "IF_NORMALIZE CAT_KD.IF_NORMALIZE"),
+        "binarize": (truth, "binar IF_BINARIZE CAT_KD.IF_BINARIZE"),
+        "only": (truth, "onlyCAT CAT_KD.onlyCAT"),
+        "partial": (truth, "partial IF_OnlyTransferPartialCAMs CAT_KD.IF_OnlyTransferPartialCAMs"),
+        "strategy": (int, "strategy Strategy CAT_KD.Strategy"),
+        "class_count": (int, "n CAMs_Nums CAT_KD.CAMs_Nums"),
+    },
+    "ofd": {
+        **_weights("OFD", "overhaul_weight"),
+        "kernel": (int, "connector_kernel OFD.CONNECTOR.KERNEL_SIZE"),
+    },
+    "reviewkd": {
+        "ce_weight": (float, "ce_weight REVIEWKD.CE_WEIGHT"),
+        "review_weight": (float, "reviewkd_weight REVIEWKD.REVIEWKD_WEIGHT"),
+        "warmup": (int, "warmup_epochs REVIEWKD.WARMUP_EPOCHS"),
+        "mid_channels": (int, "mid_channel"),
+        "student_preact": (truth, "stu_preact REVIEWKD.STU_PREACT"),
+    },
+    "crd": {
+        **_weights("CRD", "contrast_weight"),
+        "dimension": (int, "feat_dim CRD.FEAT.DIM"),
+        "negatives": (int, "nce_k CRD.NCE.K"),
+        "temperature": (single, "temperature CRD.NCE.TEMPERATURE"),
+        "momentum": (float, "momentum CRD.NCE.MOMENTUM"),
+        "positive": (str, "mode CRD.MODE"),
+    },
 }
 
 # Where the authors multiply several weights by one more: the name it has above, and what it multiplies.
@@ -54,7 +108,19 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vid": ("vid", {"layers": "first"}),
     "kdsvd": ("kdsvd", {"layers": "first"}),
     "kdsvd_rep": ("kdsvd", {"layers": "first", "form": "repdistiller"}),
+    "simkd": ("simkd", {}),
+    "catkd": ("catkd", {}),
+    "ofd": ("ofd", {}),
+    "reviewkd": ("reviewkd", {}),
+    "crd": ("crd", {}),
 }
 
+# What words say together.
+TOGETHER: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"catkd": of_catkd}
+
 # Section 3 of trajectory/README.md, where it differs from the defaults.
-TRAJECTORY: Mapping[str, Mapping[str, Any]] = {}
+TRAJECTORY: Mapping[str, Mapping[str, Any]] = {
+    "reviewkd": {"review_weight": 0.6, "warmup": 4},
+    "catkd": {"cam_weight": 0.7, "resolution": 2, "normalize": False},
+    "crd": {"negatives": 16, "temperature": single(0.07)},
+}

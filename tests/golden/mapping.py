@@ -273,6 +273,7 @@ def distiller_for(method: str, hyper: Mapping[str, Any], *, trajectory: bool = F
         if word in words:
             field, convert = words[word]
             constants[field] = convert(value)
+    constants = features.TOGETHER.get(name, dict)(constants)
     if name in FACTORS:
         factor, multiplied = FACTORS[name]
         by = constants.pop(factor)

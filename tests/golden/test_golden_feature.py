@@ -14,15 +14,16 @@ from vectors import Vector, close_to_scale, vectors
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.types import Batch, BuildContext, Distiller, Outputs
 from kdharness.distillers.registry import DISTILLERS
+from kdharness.distillers.reviewkd import hierarchical_context
 
 RTOL_64, RTOL_32 = 1e-6, 1e-4  # feature/README.md
 Arrays = Mapping[str, np.ndarray]
 
-WEIGHTED = {"rkd"}
+WEIGHTED = {"rkd", "reviewkd"}
 """Methods whose stored loss has their weights in it (feature/README.md, section 3)."""
 ROUNDING = ("kdsvd", "rkd__duplicate_row", "pkt__opposite", "catkd__student1_res2", "catkd__zero_student_norm")
 """Vectors whose gradient is rounding noise (section 5): only their losses are compared."""
-POOLED = {"rkd", "pkt", "cc"}
+POOLED = {"rkd", "pkt", "cc", "crd"}
 """Methods whose arrays are pooled features; the others' are stages in order, or the last one alone."""
 
 
@@ -71,11 +72,32 @@ class Case:
             return {self.constants.get("layer", "stage2"): next(iter(values.values()))}
         if self.name in POOLED:
             return {"pooled": next(iter(values.values()))}
-        return {f"stage{number}": value for number, value in enumerate(values.values(), 1)}
+        form = FORMS.get(self.name, {}).get(side, "")
+        layers = {f"stage{number}{form}": value for number, value in enumerate(values.values(), 1)}
+        if self.name == "reviewkd":
+            layers["pooled"] = layers.popitem()[1]
+        return layers
 
     def view(self, side: str, layers: Mapping[str, Tensor]) -> View:
         shapes = {name: tuple(value.shape[1:]) for name, value in layers.items()}
-        return View({name.removesuffix(".preact"): shape for name, shape in shapes.items()} | shapes)
+        pooled = next(reversed(shapes.values()))[:1]
+        view = View(
+            {name.removesuffix(".preact"): shape for name, shape in shapes.items()} | {"pooled": pooled} | shapes
+        )
+        for number in range(len(layers)):
+            if side == "t" and f"bn{number}_weight" in self.arrays:
+                norm = nn.BatchNorm2d(len(self.arrays[f"bn{number}_weight"]))
+                norm.load_state_dict(
+                    {"weight": self.tensor(f"bn{number}_weight"), "bias": self.tensor(f"bn{number}_bias")}, strict=False
+                )
+                view.batch_norms[f"stage{number + 1}"] = norm
+        if side == "t" and "param/cls_t.weight" in self.arrays:
+            view.classifier = nn.Linear(*self.arrays["param/cls_t.weight"].shape[::-1]).to(self.dtype)
+            view.classifier.load_state_dict({key: self.tensor(f"param/cls_t.{key}") for key in ("weight", "bias")})
+        elif self.name == "catkd":  # the arrays are class activation maps already
+            view.classifier = nn.Linear(pooled[0], pooled[0]).to(self.dtype)
+            nn.init.eye_(view.classifier.weight)
+        return view
 
     def build(self) -> nn.Module:
         views = [
@@ -109,34 +131,50 @@ class Case:
         )
         weights = self.distiller.weights(int(self.vector.hyper.get("epoch", 1)))
         del terms["ce"]
+        if self.name == "simkd":
+            del terms["kd"]
         return torch.stack(
             [value * (weights[term] if self.vector.method in WEIGHTED else 1) for term, value in terms.items()]
         ).sum()
 
-    def compare(self, loss: Tensor, adapters: nn.Module) -> None:
-        """The loss, its gradients and what is left in the adapters' buffers."""
+    def compare(self, loss: Tensor, adapters: nn.Module, step: str = "") -> None:
+        """The loss, its gradients and what is left in the adapters' buffers; `step` is the arrays' number if many."""
+        wanted = self.arrays[f"loss{step}{self.suffix}"]
         loss.backward()
-        if not np.isfinite(self.arrays["loss" + self.suffix]).all():
+        if not np.isfinite(wanted).all():
             assert torch.isfinite(loss)
             return
-        close_to_scale(loss, self.arrays["loss" + self.suffix], self.rtol, 0.0)
+        close_to_scale(loss, wanted, self.rtol, 0.0)
         if self.vector.name.startswith(ROUNDING):
             return
-        gradients = {f"grad_{key}": value.grad for key, value in self.student.items()}
+        for key, value in self.student.items():
+            want = self.arrays.get(f"grad_{key}{self.suffix}")
+            if want is not None and np.isfinite(want).all():
+                close_to_scale(gradient_of(value), want, self.rtol, 1e-12)
         prefix = PREFIX.get(self.name, "")
-        gradients |= {f"grad_param/{prefix}{key}": value.grad for key, value in adapters.named_parameters()}
-        after = {f"buffer_after/{prefix}{key}": value for key, value in adapters.state_dict().items()}
+        gradients = {prefix + key: value for key, value in adapters.named_parameters()}
+        buffers = {prefix + key: value for key, value in adapters.state_dict().items()}
         for key, want in self.arrays.items():
-            if not key.startswith(("grad_", "buffer_after/")) or not np.isfinite(want).all():
-                continue
-            name = key.removesuffix("_f64")
-            exact = key.endswith("_f64")
-            if exact != bool(self.suffix) and not key.startswith(("grad_param/", "buffer_after/")):
-                continue
-            got = gradients.get(name) if key.startswith("grad_") else after[name]
-            got = torch.zeros(want.shape) if got is None else got
-            loose = key.startswith(("grad_param/", "buffer_after/"))
-            close_to_scale(got, want, RTOL_32 if loose else self.rtol, 1e-6 if loose else 1e-12)
+            part, _, name = key.partition("/")
+            if part == f"grad_param{step}" and np.isfinite(want).all():
+                close_to_scale(gradient_of(gradients[name]), want, RTOL_32, 1e-6)
+            if part == f"buffer_after{step}":
+                close_to_scale(buffers[name], want, RTOL_32, 0.0)
+            if part.startswith("margin"):
+                close_to_scale(buffers[part], want, RTOL_32, 0.0)
+
+
+def gradient_of(value: Tensor) -> Tensor:
+    return torch.zeros_like(value) if value.grad is None else value.grad
+
+
+class Levels(Case):
+    """A vector without a distiller around it."""
+
+    def __init__(self, vector: Vector, dtype: torch.dtype) -> None:
+        self.vector, self.dtype, self.arrays, self.name = vector, dtype, vector.arrays(), vector.method
+        self.suffix, self.rtol = ("_f64", RTOL_64) if dtype == torch.float64 else ("", RTOL_32)
+        self.student, self.teacher = self.given("s", requires_grad=True), self.given("t")
 
 
 def no_start(case: Case, key: str, state: dict[str, Tensor]) -> None:
@@ -149,10 +187,17 @@ def identity(case: Case, key: str, state: dict[str, Tensor]) -> None:
     state[key] = torch.eye(*value.shape, dtype=value.dtype) if value.dim() == 2 else torch.zeros_like(value)
 
 
-START: Mapping[str, Callable[[Case, str, dict[str, Tensor]], None]] = {"cc": identity}
+def as_built(case: Case, key: str, state: dict[str, Tensor]) -> None:
+    """OFD's margins come from the batch norms that the file gives."""
+    assert key.startswith("margin"), key
+
+
+START: Mapping[str, Callable[[Case, str, dict[str, Tensor]], None]] = {"cc": identity, "ofd": as_built}
 """How an adapter's tensor starts that the file does not give."""
-PREFIX: Mapping[str, str] = {}
+PREFIX: Mapping[str, str] = {"simkd": "simkd."}
 """What stands before the adapters' names in the files."""
+FORMS: Mapping[str, Mapping[str, str]] = {"ofd": {"s": ".preact", "t": ".preact"}, "reviewkd": {"t": ".preact"}}
+"""Which of a stage's maps the arrays are."""
 FROM_SHAPES: Mapping[str, Callable[[Case], dict[str, Any]]] = {
     "cc": lambda case: {"dimension": dimension_of(case)},
 }
@@ -171,10 +216,48 @@ def opened(vector: Vector, dtype: torch.dtype) -> Case:
         pytest.skip(str(reason))
 
 
+def compare_levels(case: Case) -> None:
+    """The vectors of ReviewKD's comparison alone."""
+    case.compare(hierarchical_context(list(case.student.values()), list(case.teacher.values())), nn.Module())
+
+
+def compare_steps(case: Case) -> None:
+    """CRD: steps whose banks go on, without an update of the embeddings."""
+    arrays, whole = case.arrays, case.student | case.teacher
+    students, teachers = case.student, case.teacher
+    context = BuildContext(
+        10, len(arrays["memory_v1_init"]), (3, 32, 32), torch.arange(len(arrays["memory_v1_init"])) % 10
+    )
+    adapters = case.distiller.build(
+        View({"pooled": whole["s0"].shape[1:]}), View({"pooled": whole["t0"].shape[1:]}), context
+    )
+    adapters = adapters.to(case.dtype)
+    given = {key.removeprefix("param/"): case.tensor(key) for key in arrays if key.startswith("param/")}
+    given |= {f"memory_v{bank}": case.tensor(f"memory_v{bank}_init") for bank in (1, 2)}
+    adapters.load_state_dict(adapters.state_dict() | given)
+    for step in range(len(students)):
+        case.student, case.teacher = {f"s{step}": students[f"s{step}"]}, {f"t{step}": teachers[f"t{step}"]}
+        index, columns = case.tensor(f"index{step}"), case.tensor(f"contrast_idx{step}")
+        case.distiller.columns = lambda batch, columns=columns: columns
+        adapters.zero_grad()
+        case.compare(case.loss(), adapters, str(step))
+        batch = Batch(index, index, index, torch.tensor(1), torch.tensor(step), torch.Generator())
+        with torch.no_grad():
+            case.distiller.after_step(case.outputs("s", case.student), case.outputs("t", case.teacher), batch)
+        for name, got in (("Z", adapters.Z), ("memory_v1", adapters.memory_v1), ("memory_v2", adapters.memory_v2)):
+            close_to_scale(got, arrays[f"{name}_after{step}"], RTOL_32, 0.0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
 @pytest.mark.parametrize("vector", vectors("feature"))
 def test_equals_the_authors_code(vector: Vector, dtype: torch.dtype) -> None:
+    if vector.method == "reviewkd_hcl":
+        compare_levels(Levels(vector, dtype))
+        return
     case = opened(vector, dtype)
+    if case.name == "crd":
+        compare_steps(case)
+        return
     if not any(key.startswith("loss") for key in case.arrays):
         with pytest.raises(IncompatiblePair):
             case.build()

@@ -1,12 +1,14 @@
 """Every golden trajectory: 50 steps of the engine's own step in float64, with the batches of `trajectory/README.md`."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from feature_trajectories import STORED, at_the_end, convert, converted, fix_draws, started, without_bias
 from mapping import OTHER_NAMES, NotInThisVersion, component, distiller_for
 from torch import Tensor, nn
 from vectors import Vector, fill, vectors
@@ -24,7 +26,7 @@ STEPS, EPOCH, SIZE = 50, 5, (8, 3, 32, 32)
 RECIPE = Recipe(epochs=10, batch_size=8, lr=0.02, milestones=(6, 8), weight_decay=5e-4, precision="fp64")
 COMPARED = re.compile(
     r"loss_\w+|lr|state_\w+|eval_logits|logits_(student|teacher)_first|grad_\w+|optimizer_tensors_numel"
-    r"|param/.+|adapter_keys|adapter_state_50|temperature|lambda|global_T_end"
+    r"|param/.+|adapter_keys|adapter_state_50|temperature|lambda|global_T_end" + STORED
 )
 CASES = vectors("trajectory")
 ANSWERS: dict[tuple[Any, ...], Outputs] = {}
@@ -50,8 +52,7 @@ class Trajectory:
             teacher.load_state_dict({key: torch.from_numpy(statistics[key]) for key in statistics}, strict=False)
         context = BuildContext(self.classes, 80, SIZE[1:], torch.arange(80) % self.classes)
         run = TrainingRun(student, teacher, distiller, RECIPE, context)
-        given = {key.removeprefix("param/"): value for key, value in self.want.items() if key.startswith("param/")}
-        run.adapters.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in given.items()})
+        run.adapters.load_state_dict(started(run, self.want))
         return run
 
     def train(self, run: TrainingRun, first: int = 0, last: int = STEPS) -> dict[str, Any]:
@@ -67,6 +68,7 @@ class Trajectory:
                 epoch = torch.tensor(run.epoch)
                 got.setdefault("temperature", []).append(run.distiller.temperature(epoch).item())
                 got.setdefault("lambda", []).append(run.distiller.multiplier(epoch).item())
+            fix_draws(run, k, inputs.index)
             stepped = run.step(inputs, self.answer(run, inputs, k), k % EPOCH, k)
             got["loss_total"].append(stepped.loss.item())
             got["lr"].append(run.lr)
@@ -84,16 +86,19 @@ class Trajectory:
         tensors = run.optimizer.parameters
         got["optimizer_tensors_numel"] = (len(tensors), sum(tensor.numel() for tensor in tensors))
         if "adapter_keys" in self.want:
-            got["adapter_keys"] = list(run.adapters.state_dict())
-            got["adapter_state_50"] = table(run.adapters)
+            # what the released code keeps outside its modules is compared by itself
+            state = {key: value for key, value in run.adapters.state_dict().items() if key in self.want["adapter_keys"]}
+            got["adapter_keys"] = list(state)
+            got["adapter_state_50"] = table(state)
         if "global_T_end" in self.want:
             got["global_T_end"] = run.adapters.state_dict()["global_T"].numpy()
         for other, ours in OTHER_NAMES.items():
             got.setdefault(f"loss_{other}", got.get(f"loss_{ours}"))
         run.eval_mode()
         got["eval_logits"] = run.predict(images(999)).numpy()
+        got |= at_the_end(run, self.want, lambda: run.student(images(999)).logits)
         run.train_mode()
-        return got
+        return converted(got, self.want) if self.distiller == "catkd" else got
 
     def inputs(self, k: int, views: int) -> Inputs:
         generator = np.random.default_rng([1234, k])
@@ -115,15 +120,21 @@ class Trajectory:
         """The logits of batch 0 before any update; the students' statistics are put back."""
         before = {key: value.clone() for key, value in run.student.state_dict().items()}
         with torch.no_grad():
-            got = {"logits_student_first": run.student(inputs.images).logits.numpy()}
+            got = {"logits_student_first": self.logits(run.student(inputs.images), run.student)}
         run.student.load_state_dict(before)
         if run.teacher is not None and not run.own_teacher:
-            got["logits_teacher_first"] = frozen_forward(run.teacher, inputs.images, "fp64").logits.numpy()
+            got["logits_teacher_first"] = self.logits(frozen_forward(run.teacher, inputs.images, "fp64"), run.teacher)
         return got
+
+    def logits(self, outputs: Outputs, network: Model) -> np.ndarray:
+        logits = without_bias(outputs, network) if self.distiller == "catkd" else outputs.logits
+        return logits.detach().numpy()
 
     def _filled(self, name: str) -> Model:
         network = MODELS.get(name).build(self.classes, SIZE[1:])
         fill(network)
+        if self.distiller == "catkd" and name == self.vector.entry["student"]:
+            convert(network)
         return network.double()
 
 
@@ -138,10 +149,11 @@ def first_gradients(run: TrainingRun) -> dict[str, Any]:
     return {"grad_keys": list(named), "grad_l2_first": norms, "grad_is_none_first": absent}
 
 
-def table(module: nn.Module) -> np.ndarray:
+def table(module: nn.Module | Mapping[str, Tensor]) -> np.ndarray:
     """One row per key: sum, sum of absolutes, L2 norm and the first 8 values."""
-    rows = np.zeros((len(module.state_dict()), 11))
-    for row, value in zip(rows, module.state_dict().values(), strict=True):
+    state = module.state_dict() if isinstance(module, nn.Module) else module
+    rows = np.zeros((len(state), 11))
+    for row, value in zip(rows, state.values(), strict=True):
         flat = value.double().flatten().numpy()
         row[:3] = flat.sum(), np.abs(flat).sum(), np.sqrt((flat**2).sum())
         row[3 : 3 + min(8, flat.size)] = flat[:8]
