@@ -314,18 +314,40 @@ class Normalization:
 class Dataset(Protocol):
     """Images of K classes with an official train and test split."""
 
-    name: str
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    normalization: Normalization
-    fingerprint: str
-    """A constant of the code for official sets: known without opening the data."""
-    train_size: int
-    test_size: int
-    recipe: str
-    """The recipe of a study that names none."""
-    teacher_recipe: str
-    """The recipe of every teacher trained on it."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        ...
+
+    @property
+    def normalization(self) -> Normalization: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A constant of the code for official sets: known without opening the data."""
+        ...
+
+    @property
+    def train_size(self) -> int: ...
+
+    @property
+    def test_size(self) -> int: ...
+
+    @property
+    def recipe(self) -> str:
+        """The recipe of a study that names none."""
+        ...
+
+    @property
+    def teacher_recipe(self) -> str:
+        """The recipe of every teacher trained on it, where the study's recipe names none."""
+        ...
 
     def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
         """One part. With `validation` above 0, train is cut into train and val: stratified, a constant of the set.

@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -44,16 +44,6 @@ class _Facts:
     test_size: int
 
 
-class _Fact(Generic[T]):
-    """An attribute of a folder, read from its files at the first question."""
-
-    def __init__(self, of: "Callable[[Folder], T]") -> None:
-        self._of = of
-
-    def __get__(self, folder: "Folder", owner: type) -> T:
-        return self._of(folder)
-
-
 class Folder(FromFiles):
     """`train/<class>/<image>` and `test/<class>/<image>`; or `<class>/<image>`, of which `test` (0.2) is held out.
 
@@ -71,16 +61,6 @@ class Folder(FromFiles):
 
     recipe = RECIPE
     teacher_recipe = RECIPE
-    fingerprint = _Fact(lambda folder: folder._facts.fingerprint)
-    """SHA-256 over every image's path, size and content, `test`, `size` and the format."""
-    name = _Fact(lambda folder: f"folder-{folder._facts.fingerprint[:12]}")
-    classes = _Fact(lambda folder: folder._facts.classes)
-    num_classes = _Fact(lambda folder: len(folder._facts.classes))
-    image_shape = _Fact(lambda folder: folder._facts.image_shape)
-    train_size = _Fact(lambda folder: folder._facts.train_size)
-    test_size = _Fact(lambda folder: folder._facts.test_size)
-    normalization = _Fact(lambda folder: folder._normalization)
-    """Decodes the images where they are not yet."""
 
     def __init__(self, data: Path, source: str, *, test: float | None = None, size: int | None = None) -> None:
         """Opens nothing. Raises BadInput for a source that is no path inside the data directory, and odd numbers."""
@@ -98,6 +78,35 @@ class Folder(FromFiles):
         self.title = path.name
         self._data, self._source, self._test, self._size = data, str(path), test, size
         self._index = FolderIndex(data, str(path), has_parts=test is None)
+
+    @property
+    def name(self) -> str:
+        return f"folder-{self.fingerprint[:12]}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over every image's path, size and content, `test`, `size` and the format."""
+        return self._facts.fingerprint
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._facts.classes
+
+    @property
+    def num_classes(self) -> int:
+        return len(self._facts.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self._facts.image_shape
+
+    @property
+    def train_size(self) -> int:
+        return self._facts.train_size
+
+    @property
+    def test_size(self) -> int:
+        return self._facts.test_size
 
     @property
     def missing(self) -> str | None:
@@ -153,7 +162,8 @@ class Folder(FromFiles):
         )
 
     @property
-    def _normalization(self) -> Normalization:
+    def normalization(self) -> Normalization:
+        """Decodes the images where they are not yet."""
         _ = self.images.arrays  # decodes where that has not been done
         about = cache.described(self.images.place)
         if about is None:

@@ -21,9 +21,9 @@ def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
     """One row per (study, run, label, pair): COLUMNS, then one float column per final metric, by name.
 
     A run that is not complete has NaN for its metrics, as has one that diverged into NaN: `state` tells them apart.
-    `axes`, `constants` and `recipe` are dicts, `unpublished` names a preset without constants for the pair, `started` and `finished` aware datetimes or None. An imported teacher
-    stands among the runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown
-    study.
+    `axes`, `constants` and `recipe` are dicts, `started` and `finished` aware datetimes or None; `unpublished` names a
+    preset without constants for the pair. An imported teacher stands among the runs with purpose "teacher", its
+    `run_id` the id of the import. Raises BadInput for an unknown study.
     """
     import pandas as pd
 

@@ -164,14 +164,11 @@ def _check_recipe(change: RecipeChange, place: Place, spec: StudySpec, found: Fi
     from kdharness.training.recipes import AUGMENTS
 
     for name, value in change.values.items():
-        if name == "record":
-            found.later((*place, name), "record", "recorded measurements", key=True)
-            continue
         before = len(found.problems)
         _check_value((*place, name), name, value, Recipe, [*keys_of(RecipeChange), *Recipe.model_fields], spec, found)
-        if name == "augment" and len(found.problems) == before:
+        if name in ("augment", "second_view") and len(found.problems) == before:
             for item in _plain_values(value):
-                if item not in AUGMENTS:
+                if item is not None and item not in AUGMENTS:
                     found.unknown((*place, name), "augmentation", item, AUGMENTS)
     if change.lr_rule is not None and "lr" in change.values:
         found.say((*place, "lr_rule"), "`lr_rule` and `lr` both set the learning rate", key=True)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kdharness.core.errors import IncompatiblePair, Problem
+from kdharness.core.errors import BadInput, IncompatiblePair, Problem
 from kdharness.study.images import missing_images
 from kdharness.study.load import Study
 from kdharness.study.resolve import Pair, Resolved, Template, constants_of, distiller_of, model_of, value_of
@@ -18,7 +18,7 @@ class Compatibility:
     def __init__(self, study: Study, dataset: "Dataset") -> None:
         self._study = study
         self._dataset = dataset
-        self._models: dict[str, Model] = {}
+        self._models: dict[tuple[str, int | None], Model] = {}
         self._tried: set[tuple[object, ...]] = set()
         self.problems: list[Problem] = []
 
@@ -36,7 +36,7 @@ class Compatibility:
             self._tried.add(key)
             try:
                 self._build(one, link, resolved)
-            except IncompatiblePair as error:
+            except BadInput as error:  # an IncompatiblePair, or images that a network cannot be built for
                 line, column = self._study.document.at(one.row.place)
                 self.problems.append(Problem(line, column, " ".join(f"{one.label}, {link.label}: {error}".split())))
 
@@ -48,30 +48,36 @@ class Compatibility:
         from kdharness.training.view import View
 
         distiller = distiller_of(one.row)(resolved.config)
-        needs = distiller.needs
+        needs, recipe = distiller.needs, resolved.recipe
         context = BuildContext(
             num_classes=self._dataset.num_classes,
             train_size=self._dataset.train_size,
-            image_shape=self._dataset.image_shape,
+            image_shape=self._shape(recipe.image_size),
             train_labels=torch.zeros(self._dataset.train_size, dtype=torch.int64) if needs.train_labels else None,
         )
         with seeded("compatibility"):
-            student = self._model(link.student)
-            teacher = student if needs.teacher == "none" else self._teacher(link, needs)
+            student = self._model(link.student, recipe.image_size)
+            seen = recipe.teacher_image_size or recipe.image_size
+            teacher = student if needs.teacher == "none" else self._teacher(link, needs, seen)
             distiller.build(View(student, needs.tails), View(teacher, needs.tails), context)
 
-    def _teacher(self, link: Pair, needs: "Needs") -> "Model":
+    def _teacher(self, link: Pair, needs: "Needs", image_size: int | None) -> "Model":
         """Raises IncompatiblePair for an ensemble that has to have layers, a tail or a peer."""
         from kdharness.models.ensemble import Ensemble
 
-        networks = [self._model(model) for model in link.teachers]
+        networks = [self._model(model, image_size) for model in link.teachers]
         if len(networks) == 1:
             return networks[0]
         if needs.teacher == "architecture" or needs.teacher_stages or needs.tails:
             raise IncompatiblePair("an ensemble of teachers has logits only, no layers of its own")
         return Ensemble(networks)
 
-    def _model(self, name: str) -> "Model":
-        if name not in self._models:
-            self._models[name] = model_of(name).build(self._dataset.num_classes, self._dataset.image_shape)
-        return self._models[name]
+    def _model(self, name: str, image_size: int | None) -> "Model":
+        key = (name, image_size)
+        if key not in self._models:
+            self._models[key] = model_of(name).build(self._dataset.num_classes, self._shape(image_size))
+        return self._models[key]
+
+    def _shape(self, image_size: int | None) -> tuple[int, int, int]:
+        shape = self._dataset.image_shape
+        return shape if image_size is None else (shape[0], image_size, image_size)

@@ -92,9 +92,11 @@ def run_seconds(run: WantedRun, dataset: "Dataset", known: Known) -> float:
 def _epoch_seconds(setting: Setting, dataset: "Dataset") -> float:
     speed, step = _device()
     images = dataset.train_size * (1 - setting.validation)
-    student = size(setting.student, dataset.num_classes, dataset.image_shape)[0]
-    teachers = sum(size(one.model, dataset.num_classes, dataset.image_shape)[0] for one in setting.teachers if one.run)
-    training = images * (_BACKWARD * student + teachers) / speed + images / setting.recipe.batch_size * step
+    recipe, classes = setting.recipe, dataset.num_classes
+    student = size(setting.student, classes, _shape(dataset, recipe.image_size))[0]
+    seen = _shape(dataset, recipe.teacher_image_size or recipe.image_size)
+    teachers = sum(size(one.model, classes, seen)[0] for one in setting.teachers)
+    training = images * (_BACKWARD * student + teachers) / speed + images / recipe.batch_size * step
     return training + dataset.test_size * student / speed
 
 
@@ -106,10 +108,18 @@ def _device() -> tuple[float, float]:
 
 def kept_mib(run: WantedRun, dataset: "Dataset") -> float:
     """MiB that stay of a finished run: the student's weights, a prediction and a confidence for each test image."""
-    parameters = size(run.setting.student, dataset.num_classes, dataset.image_shape)[1]
-    return (4 * parameters + 10 * dataset.test_size) / 2**20
+    return (4 * _parameters(run, dataset) + 10 * dataset.test_size) / 2**20
 
 
 def working_mib(run: WantedRun, dataset: "Dataset") -> float:
     """MiB while it trains: two checkpoints of weights and momentum."""
-    return 2 * 2 * 4 * size(run.setting.student, dataset.num_classes, dataset.image_shape)[1] / 2**20
+    return 2 * 2 * 4 * _parameters(run, dataset) / 2**20
+
+
+def _parameters(run: WantedRun, dataset: "Dataset") -> int:
+    return size(run.setting.student, dataset.num_classes, _shape(dataset, run.setting.recipe.image_size))[1]
+
+
+def _shape(dataset: "Dataset", image_size: int | None) -> tuple[int, int, int]:
+    """Of the images that a network is built for."""
+    return dataset.image_shape if image_size is None else (dataset.image_shape[0], image_size, image_size)

@@ -23,7 +23,10 @@ def dataset_of(spec: StudySpec, data: Path) -> "Dataset":
 
     part = spec.dataset
     folder = Folder(data, part.folder, test=part.test, size=part.size)
-    return MissingFolder(folder.missing) if folder.missing else folder
+    if folder.missing:
+        return MissingFolder(folder.missing)
+    _ = folder.train_size  # looks into it now, so that a tree that is no dataset is told at its place in the study
+    return folder
 
 
 def missing_images(dataset: "Dataset") -> str:

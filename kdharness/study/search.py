@@ -110,7 +110,7 @@ class RowSearch:
         self._templates = [one for one in searched.templates if one.pair in pairs]
         self._ranges = self._templates[0].ranges
         self._teachers = {
-            model: trained(self._dataset, model, part.validation)
+            model: trained(self._study.spec, self._dataset, model, part.validation)
             for one in self._templates
             for model in one.pair.teachers
         }

@@ -15,12 +15,11 @@ from kdharness.study.resolve import (
     Template,
     known_model,
     make_setting,
-    model_of,
     settle,
     template,
     value_of,
 )
-from kdharness.study.teachers import TEACHER, TeacherSource
+from kdharness.study.teachers import TEACHER, TeacherSource, teacher_recipe
 
 if TYPE_CHECKING:
     from kdharness.core.types import Dataset
@@ -99,16 +98,13 @@ def _assistant(
     before: Sequence[TeacherSource],
     validation: float,
 ) -> WantedRun:
-    """The row's method and constants, its preset's for this link; the dataset's teacher recipe; seed 0."""
-    from kdharness.training.recipes import load_recipe
-
-    entry = model_of(link.student)
+    """The row's method and constants, its preset's for this link; the teachers' recipe; seed 0."""
     own = template(study.spec, one.row, link, dataset, lambda place: study.document.at(place)[0])
     constants = {name: value for name, value in chosen.items() if not name.startswith(RECIPE) and name in own.names}
     resolved = settled(study, own, constants)
-    recipe = load_recipe(dataset.teacher_recipe).resolve(entry.name, entry.family)
+    recipe = teacher_recipe(study.spec, dataset, link.student)
     provenance = {name: source for name, source in resolved.provenance.items() if not name.startswith(RECIPE)}
-    provenance |= {f"{RECIPE}{name}": "the dataset's teacher recipe" for name in type(recipe).model_fields}
+    provenance |= {f"{RECIPE}{name}": "the teachers' recipe" for name in type(recipe).model_fields}
     return WantedRun(
         setting=make_setting(dataset, own, Resolved(resolved.config, recipe, provenance), before, validation),
         seed=0,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from kdharness.core.keys import canonical
 from kdharness.core.plugins import revision_of
-from kdharness.core.records import MISSING, Setting, Teacher, WantedRun
+from kdharness.core.records import MISSING, Recipe, Setting, Teacher, WantedRun
 from kdharness.results.records import ImportedTeacher
-from kdharness.study.resolve import RECIPE, Pair, known_model, model_of
+from kdharness.study.resolve import RECIPE, Pair, known_model, model_of, recipe_of
 from kdharness.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def final_teachers(
     found: dict[str, TeacherSource] = {}
     for model in dict.fromkeys(model for pair in pairs for model in pair.teachers):
         way = way_of(spec, model)
-        found[model] = trained(dataset, model) if way == "train" else _imported(way, model, dataset, imports)
+        found[model] = trained(spec, dataset, model) if way == "train" else _imported(way, model, dataset, imports)
     return found
 
 
@@ -68,10 +68,18 @@ def way_of(spec: StudySpec, model: str) -> str:
     return ways.get(model, spec.teachers.get("default", "train"))
 
 
-def trained(dataset: "Dataset", model: str, validation: float = 0.0) -> TeacherSource:
-    """A teacher that the plan trains: without a teacher, by the dataset's teacher recipe, untouched by the study."""
-    from kdharness.distillers.registry import DISTILLERS
+def teacher_recipe(spec: StudySpec, dataset: "Dataset", model: str) -> Recipe:
+    """How teachers and assistants are trained: as the study's named recipe says, else the dataset's own."""
     from kdharness.training.recipes import load_recipe
+
+    entry = model_of(model)
+    named, _ = recipe_of(spec, None, dataset)
+    return load_recipe(load_recipe(named).teacher_recipe or dataset.teacher_recipe).resolve(entry.name, entry.family)
+
+
+def trained(spec: StudySpec, dataset: "Dataset", model: str, validation: float = 0.0) -> TeacherSource:
+    """A teacher that the plan trains: without a teacher, by the teachers' recipe, untouched by the study's changes."""
+    from kdharness.distillers.registry import DISTILLERS
 
     entry, alone = model_of(model), DISTILLERS.get("none")
     setting = Setting(
@@ -83,7 +91,7 @@ def trained(dataset: "Dataset", model: str, validation: float = 0.0) -> TeacherS
         distiller="none",
         distiller_revision=revision_of(alone, alone.revision),
         constants=canonical(alone.Config()),
-        recipe=load_recipe(dataset.teacher_recipe).resolve(entry.name, entry.family),
+        recipe=teacher_recipe(spec, dataset, model),
     )
     return TeacherSource(model, trained=setting)
 
@@ -122,7 +130,7 @@ def teacher_run(source: TeacherSource) -> WantedRun:
     """The run that makes a trained teacher: seed 0 of a setting that no row touches."""
     setting = source.trained
     assert setting is not None  # asked for trained teachers only
-    provenance = {f"{RECIPE}{name}": "the dataset's teacher recipe" for name in type(setting.recipe).model_fields}
+    provenance = {f"{RECIPE}{name}": "the teachers' recipe" for name in type(setting.recipe).model_fields}
     return WantedRun(
         setting=setting,
         seed=0,

@@ -83,7 +83,7 @@ def test_assistants_learn_by_the_teachers_recipe() -> None:
     (assistant,) = [run for run in expanded(text).wanted if run.student == "resnet14"]
     (student,) = of("TAKD", text)
     assert (assistant.setting.recipe.epochs, student.setting.recipe.epochs) == (30, 3)
-    assert assistant.provenance["recipe.epochs"] == "the dataset's teacher recipe"
+    assert assistant.provenance["recipe.epochs"] == "the teachers' recipe"
 
 
 def test_the_student_s_key_changes_with_its_assistant() -> None:

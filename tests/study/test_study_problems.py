@@ -50,7 +50,16 @@ def test_the_sound_study_has_no_problem() -> None:
             ["4:22: a batch of more images than digits trains on (1438)"],
         ),
         (change("recipe:", "recipe: {lr: {float: [1, 2]}}"), ["4:14: a range stands in a row's recipe"]),
-        (change("recipe:", "recipe: {record: [gradients]}"), [f"4:10: `record` needs recorded measurements: {LATER}"]),
+        (change("recipe:", "recipe: {record: [gradient]}"), ["4:18: `record`: must be 'gradients', not 'gradient'"]),
+        (change("recipe:", "recipe: {record: [gradients], second_view: crop4-flip-randaugment}"), []),
+        (
+            change("recipe:", "recipe: {second_view: crop4-flip-randaugmnt}"),
+            ["4:23: unknown augmentation 'crop4-flip-randaugmnt', did you mean `crop4-flip-randaugment`?"],
+        ),
+        (
+            change("pairs:", "pairs: [resnet20 -> deit_tiny]"),
+            ["7:5: none, resnet20 -> deit_tiny: ", "8:5: kd, resnet20 -> deit_tiny: ", "9:5: KD+LS, resnet20 -> "],
+        ),
         (change("recipe:", "recipe: {lr: 1, lr_rule: linear}"), ["4:17: `lr_rule` and `lr` both set"]),
         (change("pairs:", "pairs: [resnet20 -> resnet9]"), ["5:9: unknown model 'resnet9', did you mean `resnet8`?"]),
         (change("pairs:", "pairs: [resnet20, resnet8]"), ["5:9: a pair is `teacher -> student`", "5:19: a pair is"]),
