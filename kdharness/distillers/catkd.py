@@ -45,6 +45,7 @@ class CATKD(Distiller):
 
     config: Config
     paper = "Guo, Yan, Li, Lin, CVPR 2023. Equals CAT-KD 4467073, mdistiller/distillers/CAT_KD.py."
+    family = "features"
     revision = 1
     preset = "guo2023catkd"
     pairs: LayerPairs = ()

@@ -48,6 +48,7 @@ class CRD(Distiller):
 
     config: Config
     paper = "Tian, Krishnan, Isola, ICLR 2020. Equals RepDistiller b84f547, crd/, and mdistiller a08d46f."
+    family = "relations"
     revision = 1
     preset = "tian2020crd"
 

@@ -43,6 +43,7 @@ class OFD(Distiller):
         "Heo, Kim, Yun, Park, Kwak, Choi, ICCV 2019. Equals mdistiller a08d46f, distillers/OFD.py, and the authors' "
         "overhaul-distillation 76344a8."
     )
+    family = "features"
     revision = 1
     preset = "heo2019ofd"
     pairs: LayerPairs = ()

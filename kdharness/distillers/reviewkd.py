@@ -46,6 +46,7 @@ class ReviewKD(Distiller):
         "Chen, Liu, Zhao, Jia, CVPR 2021. Equals mdistiller a08d46f, distillers/ReviewKD.py, and in its loss the "
         "authors' ReviewKD cede6ea."
     )
+    family = "features"
     revision = 1
     preset = "chen2021reviewkd"
     pairs: LayerPairs = ()

@@ -37,6 +37,7 @@ class SimKD(Distiller):
 
     config: Config
     paper = "Chen, Mei, Zhang, Wang, Feng, Chen, CVPR 2022. Equals SimKD 2b389c3, models/util.py and helper/loops.py."
+    family = "features"
     revision = 1
     preset = "chen2022simkd"
     pairs: LayerPairs = ()

@@ -14,8 +14,8 @@ from kdharness.core.records import Execution, Recipe
 from kdharness.core.streams import seeded
 from kdharness.core.types import Distiller, Model
 from kdharness.datasets.digits import Digits
+from kdharness.distillers import sums
 from kdharness.distillers.none import NoDistillation
-from kdharness.distillers.registry import DISTILLERS
 from kdharness.testing.distiller import DISTILLER_CHECKS
 from kdharness.testing.expect import expect, expect_finite
 from kdharness.training.data import Data, Point
@@ -85,10 +85,11 @@ def try_distiller(name: str) -> Tried:
     """Check the laws and train fifty steps: a resnet8 on the digits, taught by a resnet20 after three epochs.
 
     Three epochs take two seconds and make a teacher whose logits have the size they have in earnest. Whatever the
-    method's own code raises is told in `broken`. Raises UnknownName.
+    method's own code raises is told in `broken`. A sum of methods is tried like one. Raises UnknownName, and BadInput
+    for a sum that cannot be meant.
     """
-    name = DISTILLERS.canonical(name)
-    method = DISTILLERS.get(name)
+    name = sums.canonical_method(name)
+    method = sums.method(name)
     execution = Execution(device="cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(execution.threads)
     data = Data(Digits(Path()), execution)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdharness.core.types import Batch, BuildContext, Distiller, NetworkView, Outputs
+from kdharness.core.types import Batch, BuildContext, NetworkView, Outputs
 from kdharness.distillers.kd import KD
 from kdharness.distillers.listing import ListedDistiller, list_distillers
 from kdharness.distillers.registry import DISTILLERS
@@ -127,19 +127,6 @@ class Mistaken(KD):
         return nn.Linear(*student.shapes["stage9"])
 
 
-class Only:
-    """A registry of one class."""
-
-    def __init__(self, method: type[Distiller]) -> None:
-        self.method = method
-
-    def canonical(self, name: str) -> str:
-        return name.lower()
-
-    def get(self, name: str) -> type[Distiller]:
-        return self.method
-
-
 @pytest.fixture
 def few_steps(monkeypatch):
     for name, steps in (("STEPS", 5), ("PLAIN_STEPS", 5), ("TEACHER_STEPS", 5)):
@@ -156,7 +143,8 @@ def few_steps(monkeypatch):
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 def test_what_is_broken_is_named(kdharness, few_steps, monkeypatch, method, law, said):
-    monkeypatch.setattr(trying, "DISTILLERS", Only(method))
+    monkeypatch.setattr(trying.sums, "canonical_method", str.lower)
+    monkeypatch.setattr(trying.sums, "method", lambda name: method)
     answer = kdharness("try", "mine")
     assert answer.code == 1
     assert f"FAILED {law}: {said}" in answer.out
@@ -177,7 +165,13 @@ def test_an_unknown_name_is_bad_input(kdharness):
     assert answer.code == 2 and "did you mean 'luminet'" in answer.err
 
 
-def test_phases_two_views_and_peers_are_tried_too(few_steps):
+def test_a_sum_of_methods_is_tried_like_one(few_steps):
+    tried = trying.try_distiller("LumiNet + dkd")
+    assert tried.distiller == "dkd + luminet" and not tried.broken and tried.course is not None
+    assert [term.name for term in tried.course.terms] == ["ce", "dkd_tckd", "dkd_nckd", "luminet_kd"]
+
+
+def test_two_views_and_peers_are_tried_too(few_steps):
     for name in ("mlkd", "dml"):
         tried = trying.try_distiller(name)
         assert not tried.broken and tried.course is not None
