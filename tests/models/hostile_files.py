@@ -137,7 +137,13 @@ def two_keys_one_memory(path, _):
 
 
 @case
-def sparse(path, _):
+def a_thousand_keys_one_memory(path, _):
+    one = torch.ones(10_000)
+    torch.save({str(number): one for number in range(1000)}, path)
+
+
+@case
+def sparse_weights(path, _):
     torch.save(weights(bias=torch.eye(3).to_sparse()), path)
 
 

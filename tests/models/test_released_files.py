@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,53 @@ FORBIDDEN = (
 )
 
 
+SAID = {
+    "_in_zip": "executable code",
+    "_in_legacy": "executable code",
+    "_bare": "executable code",
+    "a_whole_module": "executable code (torch.nn.modules.linear.Linear)",
+    "torchscript": "TorchScript",
+    "stride_0_": "repeats its own memory",
+    "overlapping_windows": "repeats its own memory",
+    "two_keys_one_memory": "share memory: a and b",
+    "a_thousand_keys": "claims at least",
+    "sparse_weights": "torch.sparse_coo",
+    "sparse_out": "inconsistent with indices",
+    "meta": "meta",
+    "complex": "kind complex64",
+    "float8": "kind float8",
+    "nan": "not finite",
+    "infinity": "not finite",
+    "a_tensor_with": "holds Tensor under bias",
+    "numbers_for": "holds list under fc.weight",
+    "a_storage_longer": "record size",
+    "a_list": "holds list",
+    "a_counter": "holds Counter",
+    "no_weights": "its entries: epoch, net",
+    "a_hundred_thousand": "100,001 keys",
+    "keys_": "a key that no network has",
+    "a_key_": "a key that no network has: kkk",
+    "the_key_": "a key that no network has: __metadata__",
+    "a_zip_bomb": "compressed zip",
+    "names_that_climb": "a record named t",
+    "absolute_names": "a record named /t",
+    "a_record_twice": "twice",
+    "a_size_that": "more bytes in its zip records",
+    "another_program": "not one of PyTorch",
+    "a_zip_cut": "is damaged",
+    "a_bit_flipped": "checksum",
+    "a_pickle_of_32": "a pickle of",
+    "empty": "is empty",
+    "a_web_page": "web page",
+    "a_git_lfs": "Git LFS",
+    "a_tar": "tar archive",
+    "noise": "neither",
+    "another_pickle": "executable code (posix.system)",
+    "a_protocol_1": "neither",
+}
+"""How a case's name begins or ends -> what its refusal says: the check that was meant found it."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def warm():
     child._warm_up()
@@ -49,6 +97,7 @@ def in_child(path: Path, folder: Path) -> tuple[int, dict[str, str], Path]:
         try:
             for number, opened in enumerate((path.open("rb"), out.open("wb"), said.open("wb"))):
                 os.dup2(opened.fileno(), number)
+            warnings.simplefilter("ignore")  # the real one is started with -W ignore
             child.limit(path.stat().st_size)
             sys.addaudithook(alarm)
             os._exit(child.main())
@@ -75,6 +124,8 @@ def test_a_hostile_or_broken_file_is_refused(name, tmp_path):
     assert code == ExitCode.BAD_INPUT, refusal
     assert refusal["what"].isprintable() and len(refusal["what"]) < 300
     assert not canary.exists() and out.stat().st_size == 0
+    expected = [said for part, said in SAID.items() if name.startswith(part) or name.endswith(part)]
+    assert all(said in refusal["what"] for said in expected), refusal["what"]
 
 
 def test_there_are_enough_of_them():
