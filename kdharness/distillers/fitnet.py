@@ -67,14 +67,23 @@ class FitNet(Distiller):
 
 
 class Regressor(nn.Module):
-    """Convolution, batch norm, ReLU from the student's (C, H, W) to the teacher's; keys as in the released code.
+    """Convolution, batch norm and, unless told otherwise, ReLU from the student's (C, H, W) to the teacher's.
 
-    The convolution is chosen by height: halving (3x3, stride 2), doubling (transposed 4x4, stride 2) or, from the same
-    or a larger map, the valid one whose output fits (1x1 where they are equal).
+    Keys as in the released code. The convolution is chosen by height: halving (3x3, stride 2), doubling (transposed
+    4x4, stride 2) or, from the same or a larger map, the valid one whose output fits (1x1 where they are equal).
     """
 
-    def __init__(self, layer: str, student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        layer: str,
+        student: tuple[int, ...],
+        teacher: tuple[int, ...],
+        *,
+        method: str = "fitnet",
+        activation: bool = True,
+    ) -> None:
         super().__init__()
+        self.activation = activation
         channels, height, width = student
         out_channels, out_height, out_width = teacher
         self.conv: nn.Conv2d | nn.ConvTranspose2d
@@ -86,11 +95,12 @@ class Regressor(nn.Module):
             self.conv = nn.Conv2d(channels, out_channels, (1 + height - out_height, 1 + width - out_width))
         else:
             raise IncompatiblePair(
-                f"fitnet cannot bring the student's {layer} {student} to the teacher's {teacher}",
-                remedy="name a layer where the student's map is at least half as high: `layer: stage1`",
+                f"{method} cannot bring the student's {layer} {student} to the teacher's {teacher}",
+                remedy="name a layer where the student's map is at least half as high",
             )
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
         # outside autocast half precision features meet full precision weights
-        return F.relu(self.bn(self.conv(features.to(self.conv.weight.dtype))))
+        normalized: Tensor = self.bn(self.conv(features.to(self.conv.weight.dtype)))
+        return F.relu(normalized) if self.activation else normalized

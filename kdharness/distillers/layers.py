@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import Field
+from torch import nn
 
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.types import Needs, NetworkView
@@ -68,10 +69,11 @@ def last_map(method: str, who: str, network: NetworkView) -> str:
 def pooled_map(method: str, who: str, network: NetworkView) -> str:
     """The last map, where the network averages it to its pooled features.
 
-    Raises IncompatiblePair where those have other channels: the network changes the map before it pools.
+    Raises IncompatiblePair where those have other channels (the network changes the map before it pools) and for
+    transformers that pool a token.
     """
     layer = last_map(method, who, network)
-    if network.shapes[layer][:1] != network.shapes["pooled"]:
+    if network.shapes[layer][:1] != network.shapes["pooled"] or f"{layer}.tokens" in network.shapes:
         raise IncompatiblePair(
             f"{method} needs the map that the {who} averages to its pooled features {network.shapes['pooled']}; the "
             f"last that it shows, {layer}, is {network.shapes[layer]}"
@@ -94,3 +96,8 @@ def require_map(method: str, who: str, network: NetworkView, layer: str) -> tupl
 def comparing(pairs: LayerPairs) -> Needs:
     """The needs of a method that reads these layers of a trained teacher and nothing else."""
     return Needs(stages=tuple(one for one, _ in pairs), teacher_stages=tuple(other for _, other in pairs))
+
+
+def feature_modules(network: NetworkView) -> list[nn.Module]:
+    """All that makes a network's features: what it has but the classifier."""
+    return [module for layer, modules in network.layers.items() if layer != "classifier" for module in modules]

@@ -214,6 +214,8 @@ def network(name: str) -> NetworkView:
         ("reviewkd", "resnet32x4", "shufflenetv2", 4_195_718),
         ("reviewkd", "resnet50_cifar", "vgg8", 28_140_040),
         ("crd", "resnet32x4", "resnet8x4", 65_792),
+        ("ab", "resnet32x4", "resnet8x4", 0),
+        ("ft", "resnet32x4", "resnet8x4", 1_033_728 + 2_065_536),
         ("crd", "resnet32x4", "shufflenetv1", 155_904),
         ("crd", "resnet50_cifar", "mobilenetv2", 426_240),
     ],
@@ -406,3 +408,57 @@ def test_the_engine_gives_the_layers_that_build_chose() -> None:
     run = TrainingRun(student, teacher, made("at"), recipe, BuildContext(10, 100, (3, 8, 8)))
     stepped = run.step(Inputs(torch.randn(4, 3, 8, 8), LABELS[:4], torch.arange(4)), None, 0, 0)
     assert torch.isfinite(stepped.terms["attention"])
+
+
+def phase_loss(method: Distiller, student: Outputs, teacher: Outputs) -> float:
+    """The first phase's loss, after `build`."""
+    method.build(*views(student, teacher), CONTEXT).double()
+    (phase,) = method.phases()
+    found = phase.losses(student, teacher, batch(torch.zeros(len(student.logits), dtype=torch.int64)))
+    return sum(value.item() for value in found.values())
+
+
+def test_ab_by_hand() -> None:
+    # silent neurons above -1 cost (s + 1)², active ones up to 1 cost (s - 1)²; two stages, the first counts half
+    student = torch.tensor([[[[-2.0, 0.5]], [[0.5, 3.0]]]], dtype=torch.float64)
+    teacher = torch.tensor([[[[-1.0, 0.0]], [[2.0, 2.0]]]], dtype=torch.float64)
+    sides = [stages(preact({"stage1": side, "stage2": side})) for side in (student, teacher)]
+    assert phase_loss(made("ab"), *sides) == pytest.approx(1.5 * (1.5**2 + 0.5**2) * 3 / 1000, rel=1e-12)
+    assert made("ab", init_epochs=0).weights(1) == {"ce": 1.0}
+
+
+def test_fsp_by_hand() -> None:
+    # one channel each, 1x2 pixels: mean products 1 * 3 and 2 * 1 against nothing
+    layers = {"stem": torch.tensor([[[[1.0, 2.0]]]]).double(), "stage1": torch.tensor([[[[3.0, 1.0]]]]).double()}
+    nothing = {layer: torch.zeros_like(value) for layer, value in layers.items()}
+    assert phase_loss(made("fsp"), stages(layers), stages(nothing)) == pytest.approx(2.5**2, rel=1e-12)
+    wide = {**layers, "stage1": noise(1, 2, 1, 2)}
+    with pytest.raises(
+        IncompatiblePair, match=r"the student's stage1 is \(1, 1, 2\), the teacher's stage1 \(2, 1, 2\)"
+    ):
+        phase_loss(made("fsp"), stages(layers), stages(wide))
+
+
+def test_the_phases_train_what_their_code_trains() -> None:
+    layers = {"stem": [nn.Conv2d(3, 3, 1)], "stage1": [nn.Conv2d(3, 3, 1)], "classifier": [nn.Linear(3, 5)]}
+    shapes = {"stem": (3, 4, 4), "stage1.preact": (3, 4, 4), "stage1": (3, 4, 4), "pooled": (3,)}
+    features = [*layers["stem"], *layers["stage1"]]
+    for name in ("ab", "fsp", "ft"):
+        method = made(name, init_epochs=7, init_lr=0.02)
+        adapters = method.build(View(shapes, layers=layers), View(shapes), CONTEXT)
+        (phase,) = method.phases()
+        assert (phase.epochs, phase.lr) == (7, 0.02)
+        expected = {"ab": [*features, adapters["connectors"]] if name == "ab" else [], "fsp": features}
+        assert list(phase.trainable) == expected.get(name, [adapters["paraphraser"]] if name == "ft" else [])
+        assert phase.batch_norm == ("eval" if name == "ft" else "train")
+        silent = made(name, init_epochs=0)
+        silent.build(View(shapes, layers=layers), View(shapes), CONTEXT)
+        assert silent.phases() == ()
+
+
+def test_ft_s_paraphraser_stands_still_in_the_main_epochs() -> None:
+    method, student, teacher = made("ft"), stages({"stage1": noise(6, 3, 4, 4)}), stages({"stage1": noise(6, 4, 2, 2)})
+    adapters = method.build(*views(student, teacher), CONTEXT).double()
+    method.losses(student, teacher, batch(torch.zeros(6, dtype=torch.int64)))["factor"].backward()
+    assert all(value.grad is None for value in adapters["paraphraser"].parameters())
+    assert all(value.grad is not None for value in adapters["translator"].parameters())

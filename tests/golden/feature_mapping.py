@@ -92,6 +92,16 @@ WORDS: Mapping[str, Meanings] = {
         "momentum": (float, "momentum CRD.NCE.MOMENTUM"),
         "positive": (str, "mode CRD.MODE"),
     },
+    "ab": {"margin": (float, "margin"), "init_epochs": (int, "init_epochs")},
+    "fsp": {"init_epochs": (int, "init_epochs")},
+    "ft": {
+        "ce_weight": (float, "ce_weight gamma"),
+        "factor_weight": (float, "beta"),
+        "attention_power": (int, "p1"),
+        "distance_power": (int, "p2"),
+        "rate": (float, "k"),
+        "init_epochs": (int, "init_epochs"),
+    },
 }
 
 # Where the authors multiply several weights by one more: the name it has above, and what it multiplies.
@@ -113,6 +123,9 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ofd": ("ofd", {}),
     "reviewkd": ("reviewkd", {}),
     "crd": ("crd", {}),
+    "ab": ("ab", {}),
+    "fsp": ("fsp", {}),
+    "ft": ("ft", {}),
 }
 
 # What words say together.

@@ -19,6 +19,8 @@ from kdharness.distillers.reviewkd import hierarchical_context
 RTOL_64, RTOL_32 = 1e-6, 1e-4  # feature/README.md
 Arrays = Mapping[str, np.ndarray]
 
+PHASED = {"ab", "fsp"}
+"""Methods that distil before the main epochs alone."""
 WEIGHTED = {"rkd", "reviewkd"}
 """Methods whose stored loss has their weights in it (feature/README.md, section 3)."""
 ROUNDING = ("kdsvd", "rkd__duplicate_row", "pkt__opposite", "catkd__student1_res2", "catkd__zero_student_norm")
@@ -74,6 +76,10 @@ class Case:
             return {"pooled": next(iter(values.values()))}
         form = FORMS.get(self.name, {}).get(side, "")
         layers = {f"stage{number}{form}": value for number, value in enumerate(values.values(), 1)}
+        if self.name == "fsp":
+            layers = {
+                "stem" if number == 0 else f"stage{number}": value for number, value in enumerate(values.values())
+            }
         if self.name == "reviewkd":
             layers["pooled"] = layers.popitem()[1]
         return layers
@@ -126,6 +132,8 @@ class Case:
 
     def loss(self) -> Tensor:
         """What the file stores: the terms that distil, weighted where it says so."""
+        if self.name in PHASED:
+            return self.first_phase()
         terms = dict(
             self.distiller.losses(self.outputs("s", self.student), self.outputs("t", self.teacher), self.batch())
         )
@@ -136,6 +144,11 @@ class Case:
         return torch.stack(
             [value * (weights[term] if self.vector.method in WEIGHTED else 1) for term, value in terms.items()]
         ).sum()
+
+    def first_phase(self) -> Tensor:
+        phase, *_ = self.distiller.phases()
+        sides = self.outputs("s", self.student), self.outputs("t", self.teacher)
+        return torch.stack(list(phase.losses(*sides, self.batch()).values())).sum()
 
     def compare(self, loss: Tensor, adapters: nn.Module, step: str = "") -> None:
         """The loss, its gradients and what is left in the adapters' buffers; `step` is the arrays' number if many."""
@@ -196,7 +209,8 @@ START: Mapping[str, Callable[[Case, str, dict[str, Tensor]], None]] = {"cc": ide
 """How an adapter's tensor starts that the file does not give."""
 PREFIX: Mapping[str, str] = {"simkd": "simkd."}
 """What stands before the adapters' names in the files."""
-FORMS: Mapping[str, Mapping[str, str]] = {"ofd": {"s": ".preact", "t": ".preact"}, "reviewkd": {"t": ".preact"}}
+PREACT = {"s": ".preact", "t": ".preact"}
+FORMS: Mapping[str, Mapping[str, str]] = {"ofd": PREACT, "ab": PREACT, "reviewkd": {"t": ".preact"}}
 """Which of a stage's maps the arrays are."""
 FROM_SHAPES: Mapping[str, Callable[[Case], dict[str, Any]]] = {
     "cc": lambda case: {"dimension": dimension_of(case)},
@@ -264,6 +278,8 @@ def test_equals_the_authors_code(vector: Vector, dtype: torch.dtype) -> None:
         return
     adapters = case.build()
     case.compare(case.loss(), adapters)
+    if f"init_recon_loss{case.suffix}" in case.arrays:  # FT's first phase
+        close_to_scale(case.first_phase(), case.arrays[f"init_recon_loss{case.suffix}"], case.rtol, 0.0)
 
 
 def test_the_feature_manifest_is_there() -> None:

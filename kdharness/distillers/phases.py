@@ -1,0 +1,10 @@
+"""Constants of the methods that train something before the main epochs."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+InitEpochs = Annotated[
+    int, Field(strict=True, ge=0, le=10_000, description="Epochs of the first phase; the main ones come after.")
+]
+InitRate = Annotated[float, Field(strict=True, gt=0, le=10, description="Learning rate of the first phase.")]
