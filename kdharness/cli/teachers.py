@@ -98,22 +98,14 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if not rows:
         typer.echo("no teachers yet: kdharness teachers import FILE --model NAME --dataset NAME")
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE)
-    for title in ("name", "model", "dataset", "top-1", "declared", "origin", "verified"):
-        table.add_column(title, no_wrap=title == "name", overflow="fold")
+    lines = [("name", "model", "dataset", "top-1", "declared", "origin", "verified")]
     for row in rows:
-        numbers = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("measured_top1", "declared_top1"))
-        verified = "" if row["origin"] == "trained" else "yes" if row["verified"] else "no"
-        if row["accepted"]:
-            verified = f"accepted: {row['accepted']}"
-        texts = (row["name"], row["model"], row["dataset"], *numbers, row["origin"], verified)
-        table.add_row(*map(Text, texts))
-    Console().print(table)
+        numbers = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("measured_top1", "declared_top1"))
+        verified = f"accepted: {row['accepted']}" if row["accepted"] else "yes" if row["verified"] else "no"
+        lines.append((row["name"], row["model"], row["dataset"], *numbers, row["origin"], verified))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 @teachers.command()
