@@ -56,7 +56,7 @@ def import_folder(
     Raises BadInput where no folder in it is named after a network.
     """
     images = open_dataset(dataset, data)
-    places = [path for path in (folder, *sorted(folder.iterdir())) if path.is_dir()]
+    places = [path for path in (folder, *_entries(folder)) if path.is_dir()]
     here = [(path, model) for path in places if (model := _model_of(path.absolute(), images.name)) is not None]
     if not here:
         raise BadInput(
@@ -163,7 +163,7 @@ def _model_of(folder: Path, dataset: str) -> str | None:
 
 def _checkpoint_in(folder: Path) -> Path:
     """The one file to take: the last epoch's, `*_last.*`, or the only one. Raises BadInput."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    files = [path for path in _entries(folder) if path.is_file()]
     numbered = {int(match[1]): path for path in files if (match := re.fullmatch(r"ckpt_epoch_(\d+)\..*", path.name))}
     if numbered:
         return numbered[max(numbered)]
@@ -172,3 +172,11 @@ def _checkpoint_in(folder: Path) -> Path:
         names = ", ".join(path.name for path in files) or "no file"
         raise BadInput(f"which checkpoint is it? There is {names}", where=str(folder), remedy="import the file itself")
     return files[0]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in it, by name. Raises BadInput where it cannot be listed."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise BadInput(f"cannot be listed: {error.strerror or error}", where=str(folder)) from error
