@@ -1,16 +1,13 @@
 """Images decoded ahead of their use by worker processes: the bytes are those that one process would give."""
 
-import atexit
 import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
-from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
+from dataclasses import dataclass, replace
+from multiprocessing import connection, get_context, parent_process
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -23,8 +20,6 @@ CHUNK = 32
 """Images that a worker decodes at a time."""
 BATCHES_AHEAD = 2
 MOST_WORKERS = 16
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""A wish to stop is sent to the whole group of processes; the one that trains decides, and workers go on for it."""
 
 Request = tuple[tuple[int, ...], Crops | None]
 
@@ -69,7 +64,8 @@ class Decoded(Iterator[Tensor]):
     """The images at `order` (N,) int64 in batches, (B, C, H, W) uint8 stored channels last; the last may be smaller.
 
     `crops` gives those of the images at positions (B,). With workers up to two batches are decoded ahead; they die
-    with this process. Raises BadInput as the source, EnvironmentRefused where a worker was killed.
+    with this process. Where one is lost, to a signal meant for all processes say, others begin where it was. Raises
+    BadInput as the source, and EnvironmentRefused where workers are lost a second time over the same batch.
     """
 
     def __init__(
@@ -81,39 +77,52 @@ class Decoded(Iterator[Tensor]):
         *,
         workers: int,
     ) -> None:
-        self._sizes = [len(batch) for batch in torch.split(order, batch_size)]
-        self._chunks: Iterator[Any] | None = _started(source, _Requests(order, batch_size, crops), workers)
-        _open.add(self)
-        _close_at_exit()
+        self._source, self._workers = source, workers
+        self._left = _Requests(order, batch_size, crops)
+        self._chunks: Iterator[Any] | None = None
 
     def __next__(self) -> Tensor:
-        if self._chunks is None:
+        if not len(self._left.order):
             raise StopIteration
-        size, chunks = self._sizes.pop(0), []
+        try:
+            batch = self._batch()
+        except _LOST:
+            self.close()
+            if not self._workers:
+                raise
+            try:
+                batch = self._batch()
+            except _LOST as error:
+                self.close()
+                raise EnvironmentRefused(
+                    f"processes that decode images were lost: {error!r}",
+                    remedy="mostly memory has run out, or shared memory: a container has more of it with --shm-size",
+                ) from error
+        self._left = replace(self._left, order=self._left.order[len(batch) :])
+        if not len(self._left.order):
+            self.close()
+        return batch
+
+    def close(self) -> None:
+        """End the workers; they begin anew where more is wanted."""
+        self._chunks = None
+
+    def _batch(self) -> Tensor:
+        if self._chunks is None:
+            self._chunks = _started(self._source, self._left, self._workers)
+        size, chunks = min(self._left.batch_size, len(self._left.order)), []
         while size:
-            chunk = self._chunk(self._chunks)
+            chunk = next(self._chunks)
             if isinstance(chunk, _Unusable):
                 self.close()
                 raise BadInput(chunk.what, where=chunk.where, remedy=chunk.remedy)
             chunks.append(chunk)
             size -= len(chunk)
-        if not self._sizes:
-            self.close()
         return torch.cat(chunks)
 
-    def close(self) -> None:
-        """End the workers."""
-        self._chunks = None
 
-    def _chunk(self, chunks: Iterator[Any]) -> Any:
-        try:
-            return next(chunks)
-        except (RuntimeError, OSError, EOFError) as error:  # the loader has no type of its own for a lost worker
-            self.close()
-            raise EnvironmentRefused(
-                f"a process that decodes images was lost: {error!r}",
-                remedy="mostly memory has run out, or shared memory: a container has more of it with --shm-size",
-            ) from error
+_LOST = (RuntimeError, OSError, EOFError)
+"""What the loader raises for a worker that is no more: it has no type of its own for it."""
 
 
 def workers_here() -> int:
@@ -146,17 +155,11 @@ def _context() -> Any:
     """Workers are forked from a server that has imported torch and nothing else: no threads, locks or GPU of ours."""
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    resource_tracker.ensure_running()  # now: where it must start, it unblocks signals
-    # the mask is inherited by the server and the workers
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def _begin(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
     threading.Thread(target=_die_with_parent, name="parent-watch", daemon=True).start()
 
 
@@ -169,17 +172,3 @@ def _die_with_parent() -> None:
 
 def _as_it_is(chunk: Any) -> Any:
     return chunk
-
-
-_open: WeakSet[Decoded] = WeakSet()
-
-
-@cache
-def _close_at_exit() -> None:
-    """What is still open is closed before multiprocessing waits for workers that nobody has told to end."""
-    atexit.register(_close_all)
-
-
-def _close_all() -> None:
-    for decoded in list(_open):
-        decoded.close()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.types import Crops
+from kdharness.datasets import decoding
 from kdharness.datasets.decoding import Decoded, workers_here
 
 ORDER = torch.arange(99).flip(0)
@@ -105,14 +106,35 @@ def test_workers_end_where_the_rest_is_not_wanted() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_killed_worker_is_told_of() -> None:
-    source = decoded(2, ORDER.repeat(100))
-    next(source)
+def kill_workers() -> None:
     for worker in multiprocessing.active_children():
         worker.kill()
-    with pytest.raises(EnvironmentRefused, match="a process that decodes images was lost"):
-        list(source)
-    assert multiprocessing.active_children() == []
+
+
+def test_where_workers_are_lost_others_go_on(batches: list[Tensor]) -> None:
+    source = decoded(2)
+    found = [next(source)]
+    kill_workers()
+    found += list(source)
+    for one, other in zip(found, batches, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("workers", "error"), [(1, EnvironmentRefused), (0, ConnectionResetError)])
+def test_workers_lost_again_over_one_batch_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, workers: int, error: type[Exception]
+) -> None:
+    begun: list[int] = []
+
+    def lost(*_: object) -> Iterator[Tensor]:
+        begun.append(1)
+        raise ConnectionResetError("no more")
+        yield
+
+    monkeypatch.setattr(decoding, "_started", lost)
+    with pytest.raises(error, match="no more"):
+        next(decoded(workers))
+    assert len(begun) == 1 + workers
 
 
 SCRIPT = """
@@ -126,7 +148,7 @@ sys.stdin.read()
 """
 
 
-def test_workers_survive_a_wish_to_stop_but_not_their_parent() -> None:
+def test_workers_die_with_their_parent() -> None:
     """Of two parents at once (each takes seconds to start): one is killed, one ends with its decoder left open."""
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     parents = [
@@ -135,7 +157,6 @@ def test_workers_survive_a_wish_to_stop_but_not_their_parent() -> None:
     ]
     workers = [int(pid) for parent in parents for pid in (parent.stdout or sys.stdin).readline().split()]
     for pid in workers:
-        os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGINT)
     time.sleep(0.1)
     assert [is_running(pid) for pid in workers] == [True] * 4
