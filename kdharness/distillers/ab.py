@@ -29,7 +29,7 @@ from kdharness.distillers.registry import DISTILLERS
 class AB(Distiller):
     """`L = ce_weight CE(s, y)`, after a phase of `0.003 / B sum over stages i of 2^(i - n) sum d(c(f_s), f_t)`.
 
-    Heo et al., AAAI 2019 (arXiv 1811.03233), equations 5 and 6, on the features before a stage's last ReLU: d is
+    Heo et al., AAAI 2019 (arXiv 1811.03233), section 3, on the features before a stage's last ReLU: d is
     (c + margin)² where the teacher's neuron is silent and the student's above -margin, (c - margin)² where it is active
     and the student's not above margin, else 0. c brings the student's map to the teacher's shape (a convolution with
     batch norm) and is left out where the shapes agree in channels and height. The phase trains the student's features

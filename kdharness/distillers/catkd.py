@@ -20,7 +20,7 @@ from kdharness.distillers.registry import DISTILLERS
 class CATKD(Distiller):
     """`L = ce_weight CE(s, y) + cam_weight mean((n(A_s) - n(A_t))²)`, A the class activation maps, K per image.
 
-    Guo et al., CVPR 2023, equations 3 to 6. A is the classifier's weight applied at every pixel of the last map
+    Guo et al., CVPR 2023, section 3. A is the classifier's weight applied at every pixel of the last map
     (after its ReLU); a converted network's logits are its averaged A, so the bias is left out of both networks: the
     student is trained, judged and deployed that way, and its bias gets no gradient. A is averaged to
     `resolution` x `resolution`; `normalize` divides each class's map by its L2 norm; the mean is over B K r².

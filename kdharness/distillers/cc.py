@@ -17,7 +17,7 @@ from kdharness.distillers.registry import DISTILLERS
 class CC(Distiller):
     """`L = ce_weight CE(s, y) + correlation_weight mean_b sum_d D[b, d] D[b + 1, d]`, D = |embedded s - embedded t|.
 
-    Peng et al., ICCV 2019 (arXiv 1904.01802). The paper compares correlation matrices of the batch (equation 7); the
+    Peng et al., ICCV 2019 (arXiv 1904.01802). The paper compares correlation matrices of the batch; the
     code that its authors gave to RepDistiller, followed here because the published benchmark numbers are its, takes
     the product of the differences on consecutive images alone, so it depends on the order of the batch. Both linear
     embeddings of the pooled features are trained. A batch of one image has no pair: 0 (NaN in the code).

@@ -19,7 +19,7 @@ from kdharness.distillers.registry import DISTILLERS
 class CRD(Distiller):
     """`L = ce_weight CE(s, y) + contrast_weight (N(e_s, M_t) + N(e_t, M_s))`, N the noise contrastive estimation.
 
-    Tian et al., ICLR 2020 (arXiv 1910.10699), equations 17 to 19. e are linear embeddings of the pooled features,
+    Tian et al., ICLR 2020 (arXiv 1910.10699), section 3. e are linear embeddings of the pooled features,
     L2-normalised, both trained; M holds a row per training image for each network. Of a score p = exp(e . row / T) / Z
     of the positive p_0 and K `negatives` from other classes, N is the mean over the batch of
     -log p_0 / (p_0 + K / n) - sum_k log (K / n) / (p_k + K / n), n the number of training images. Z is n times the mean

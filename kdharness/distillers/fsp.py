@@ -29,7 +29,7 @@ from kdharness.distillers.registry import DISTILLERS
 class FSP(Distiller):
     """`L = ce_weight CE(s, y)`, after a phase of `sum over consecutive layers of mean((G_s - G_t)²)`.
 
-    Yim et al., CVPR 2017, equations 1 and 2. G holds the mean over pixels of the products of every channel of a layer
+    Yim et al., CVPR 2017, section 3. G holds the mean over pixels of the products of every channel of a layer
     with every channel of the next one, the higher map averaged to the lower one's size; the mean is over images and
     entries. Layers are the stem and the stages, whose channels must agree. The phase trains the student's features with
     a fresh optimizer; the code's weight of 50 is never applied, its main epochs have no distillation term.

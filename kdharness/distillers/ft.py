@@ -31,7 +31,7 @@ from kdharness.distillers.registry import DISTILLERS
 class FT(Distiller):
     """`L = ce_weight CE(s, y) + factor_weight mean |A(translator(f_s)) - A(paraphraser(f_t))|^distance_power`.
 
-    Kim et al., NeurIPS 2018 (arXiv 1802.04977), equations 1 to 4, on the last stage. A phase trains the paraphraser, an
+    Kim et al., NeurIPS 2018 (arXiv 1802.04977), section 3, on the last stage. A phase trains the paraphraser, an
     autoencoder of the teacher's map through `rate` of its channels, to reconstruct it (mean squared error); then it
     stands still and the translator learns with the student. The paper normalises and compares the factors themselves;
     the code, which is followed, compares their attention maps: A is the L2-normalised channel mean of the

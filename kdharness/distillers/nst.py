@@ -19,7 +19,7 @@ from kdharness.distillers.registry import DISTILLERS
 class NST(Distiller):
     """`L = ce_weight CE(s, y) + mmd_weight sum over stages [mean k(t, t) + mean k(s, s) - 2 mean k(s, t)]`.
 
-    Huang and Wang, 2017 (arXiv 1707.01219), equations 4 to 6 with the polynomial kernel: k is the squared inner product
+    Huang and Wang, 2017 (arXiv 1707.01219), section 4, with the polynomial kernel: k is the squared inner product
     of two channels, each L2-normalised over the pixels (degree 2, no constant, as the paper chooses); the means are
     over images and pairs of channels. The higher map of a pair is averaged to the lower one's size.
     """

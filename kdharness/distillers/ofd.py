@@ -21,7 +21,7 @@ from kdharness.distillers.registry import DISTILLERS
 class OFD(Distiller):
     """`L = ce_weight CE(s, y) + overhaul_weight sum over stages i of 2^(i - n) sum_CHW mean_B d(c(f_s), f_t)`.
 
-    Heo et al., ICCV 2019 (arXiv 1904.01866), equations 1 to 3, on the features before a stage's last ReLU. c is a
+    Heo et al., ICCV 2019 (arXiv 1904.01866), section 3, on the features before a stage's last ReLU. c is a
     convolution without bias and a batch norm, to the teacher's channels. d is the squared difference to the target
     max(f_t, m), and 0 where f_t is not positive and c(f_s) is at or below the target. m, per channel, is the mean of
     the negative part under the teacher's batch norm (or -3 |gamma| where that part has less than 0.001 of the mass).

@@ -16,7 +16,7 @@ from kdharness.distillers.registry import DISTILLERS
 class PKT(Distiller):
     """`L = ce_weight CE(s, y) + neighbour_weight mean(P_t log((P_t + e) / (P_s + e)))`, the mean over B² pairs.
 
-    Passalis and Tefas, ECCV 2018 (arXiv 1803.10837), equations 3 to 7 with the cosine kernel, on the pooled features:
+    Passalis and Tefas, ECCV 2018 (arXiv 1803.10837), section 3 with the cosine kernel, on the pooled features:
     P is (cosine + 1) / 2, each row divided by its sum (an image counts as its own neighbour, in the code). The paper
     sums, the code averages and weights by 30000. e is 1e-7, in the norm as well. An all-zero row has no direction:
     its gradient is 0 here and NaN in the code.

@@ -18,11 +18,11 @@ from kdharness.distillers.registry import DISTILLERS
 class RKD(Distiller):
     """`L = ce_weight CE(s, y) + distance_weight l(d_s, d_t) + angle_weight l(a_s, a_t)`, l the mean smooth L1.
 
-    Park et al., CVPR 2019 (arXiv 1904.05068), equations 6 and 9, on the pooled features, whose widths may differ.
+    Park et al., CVPR 2019 (arXiv 1904.05068), section 3.2, on the pooled features, whose widths may differ.
     d are the pairs' distances over their mean (the student's mean is differentiated too), the mean taken over all B²
     entries, the zero diagonal among them; a are the cosines of the angles that every pair makes at every image, over
     all B³. The distances come from the Gram matrix, clamped at `epsilon`, as in the code: near duplicates are inexact.
-    The weights are the code's (the paper's 1 and 2 times 25). Batches of one or two images have no relations: 0.
+    The weights are the code's. A batch of one image has no relations: 0 (NaN in the code).
     """
 
     class Config(DistillerConfig):

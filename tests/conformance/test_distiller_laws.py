@@ -24,6 +24,7 @@ SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
         {"classes": "bottom", "class_count": 4},
     ),
     "ofd": ({"kernel": 3},),
+    "fcfd": ({"student_map": "preact", "paths": 4},),
     "reviewkd": ({"student_preact": True, "warmup": 0},),
     "crd": ({"negatives": 20, "positive": "relax"}, {"replacement": True}),
     "at": ({"exponent": 1, "layers": "stage1=stage2 stage3=stage3"},),

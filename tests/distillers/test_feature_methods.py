@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from kdharness.core.errors import IncompatiblePair
 from kdharness.core.records import Recipe
 from kdharness.core.types import Batch, BuildContext, Distiller, NetworkView, Outputs
 from kdharness.distillers.crd import noise_contrastive
+from kdharness.distillers.fcfd import bridge
 from kdharness.distillers.ofd import margins, partial_distance
 from kdharness.distillers.presets import load_preset
 from kdharness.distillers.registry import DISTILLERS
@@ -215,6 +216,7 @@ def network(name: str) -> NetworkView:
         ("reviewkd", "resnet50_cifar", "vgg8", 28_140_040),
         ("crd", "resnet32x4", "resnet8x4", 65_792),
         ("ab", "resnet32x4", "resnet8x4", 0),
+        ("fcfd", "resnet32x4", "resnet8x4", 775_040 + 184_704),  # without the bridge that no path uses
         ("ft", "resnet32x4", "resnet8x4", 1_033_728 + 2_065_536),
         ("crd", "resnet32x4", "shufflenetv1", 155_904),
         ("crd", "resnet50_cifar", "mobilenetv2", 426_240),
@@ -462,3 +464,53 @@ def test_ft_s_paraphraser_stands_still_in_the_main_epochs() -> None:
     method.losses(student, teacher, batch(torch.zeros(6, dtype=torch.int64)))["factor"].backward()
     assert all(value.grad is None for value in adapters["paraphraser"].parameters())
     assert all(value.grad is not None for value in adapters["translator"].parameters())
+
+
+def test_fcfd_s_paths_change_over_between_the_stages() -> None:
+    sides = [stages({f"stage{number}": noise(6, 3, 4, 4) for number in range(1, 5)}) for _ in range(2)]
+    method = made("fcfd", paths=3)
+    adapters = method.build(*views(*sides), CONTEXT)
+    assert len(method.candidates) == 6 and {key.split(".")[0] for key in adapters.state_dict()} == {"1", "2", "3", "4"}
+    drawn = [method.drawn(replace(batch(LABELS), generator=torch.Generator().manual_seed(seed))) for seed in (1, 2, 1)]
+    assert drawn[0] == drawn[2] != drawn[1] and all(len(set(paths)) == 3 for paths in drawn)
+
+
+def test_fcfd_bridges_sizes_and_stands_for_a_relu() -> None:
+    network = View({"stage1.preact": (4, 4, 4), "stage1": (4, 4, 4), "stage2": (6, 2, 2), "stage2.preact": (6, 2, 2)})
+    for shape, layer, kind in (((3, 4, 4), "stage1", 3), ((3, 8, 8), "stage1.preact", 2), ((3, 1, 1), "stage2", 2)):
+        made_of = bridge(shape, network, layer)
+        assert made_of(torch.randn(2, *shape)).shape[1:] == network.shapes[layer] and len(made_of) == kind
+    with pytest.raises(IncompatiblePair, match=r"cannot bridge \(3, 9, 9\) to stage1, \(4, 4, 4\)"):
+        bridge((3, 9, 9), network, "stage1")
+
+
+def test_fcfd_without_mixed_paths_compares_every_stage_and_the_last_one_s_means() -> None:
+    method, student, teacher = made("fcfd", paths=0), stages(MAPS), stages(OTHERS)
+    adapters = method.build(*views(student, teacher), CONTEXT).double()
+    for number in ("1", "2"):
+        nn.init.zeros_(adapters[number]["0"]["1"][1].weight)  # the bridge says 0 everywhere
+    found = method.losses(student, teacher, batch(torch.zeros(6, dtype=torch.int64)))
+    first, last = OTHERS.values()
+    expected = first.square().mean() + last.square().mean() + last.relu().mean((2, 3)).square().mean()
+    assert found["feature"].item() == pytest.approx(expected.item(), rel=1e-12) and found["mixed"].item() == 0
+    assert [method.weights(epoch)["feature"] for epoch in (1, 20)] == pytest.approx([0.25, 5.0])
+
+
+def test_locality_resizes_both_maps_to_the_larger_size() -> None:
+    student = stages({"stage1": torch.ones(6, 3, 2, 8, dtype=torch.float64)})
+    teacher = stages({"stage1": torch.full((6, 4, 4, 4), 3.0, dtype=torch.float64)})
+    method = made("locality")
+    (adapter,) = method.build(*views(student, teacher), CONTEXT).double()
+    nn.init.zeros_(adapter.weight)
+    nn.init.ones_(adapter.bias)
+    found = method.losses(student, teacher, batch(torch.zeros(6, dtype=torch.int64)))
+    assert found["guidance"].item() == pytest.approx(4.0, rel=1e-12)
+
+
+def test_locality_has_the_published_number_of_extra_parameters() -> None:
+    levels = load_preset("li2022locality").constants("locality", "cifar100", "pycls_resnet56 -> deit_tiny")
+    method = made("locality", **{key: value for _, values in levels for key, value in values.items()})
+    with torch.device("meta"):
+        adapters = method.build(MODELS.get("deit_tiny").build(100, (3, 224, 224)), network("pycls_resnet56"), CONTEXT)
+    assert sum(value.numel() for value in adapters.parameters()) == 21_616
+    assert method.needs.stages == ("stage1", "stage7", "stage12") and method.needs.teacher_mode == "train"

@@ -28,6 +28,15 @@ def of_catkd(constants: dict[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in constants.items() if field not in ("partial", "strategy", "only")}
 
 
+def of_locality(constants: dict[str, Any]) -> dict[str, Any]:
+    """Its code knows three ways to compare; its configurations use one."""
+    from mapping import NotInThisVersion
+
+    if constants.get("transform", "linear") != "linear":
+        raise NotInThisVersion(f"locality guidance by {constants['transform']} is not in this version")
+    return {field: value for field, value in constants.items() if field != "transform"}
+
+
 def _weights(block: str, field: str) -> dict[str, tuple[Callable[[Any], Any], str]]:
     """The two weights that every method of mdistiller has."""
     return {
@@ -92,6 +101,19 @@ WORDS: Mapping[str, Meanings] = {
         "momentum": (float, "momentum CRD.NCE.MOMENTUM"),
         "positive": (str, "mode CRD.MODE"),
     },
+    "fcfd": {
+        "ce_weight": (float, "ce_weight"),
+        "kd_weight": (float, "kl_student_weight"),
+        "mixed_weight": (float, "kl_mixture_weight"),
+        "feature_weight": (float, "weight_l2"),
+        "temperature": (float, "T"),
+        "warmup": (int, "warmup_epochs"),
+    },
+    "locality": {
+        "ce_weight": (float, "ce_weight"),
+        "guidance_weight": (float, "inter_weight"),
+        "transform": (str, "transform INTER_TRANSFORM"),
+    },
     "ab": {"margin": (float, "margin"), "init_epochs": (int, "init_epochs")},
     "fsp": {"init_epochs": (int, "init_epochs")},
     "ft": {
@@ -123,13 +145,16 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ofd": ("ofd", {}),
     "reviewkd": ("reviewkd", {}),
     "crd": ("crd", {}),
+    "fcfd": ("fcfd", {}),
+    "lg": ("locality", {}),
+    "locality": ("locality", {}),
     "ab": ("ab", {}),
     "fsp": ("fsp", {}),
     "ft": ("ft", {}),
 }
 
 # What words say together.
-TOGETHER: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"catkd": of_catkd}
+TOGETHER: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"catkd": of_catkd, "locality": of_locality}
 
 # Section 3 of trajectory/README.md, where it differs from the defaults.
 TRAJECTORY: Mapping[str, Mapping[str, Any]] = {

@@ -15,6 +15,7 @@ from kdharness.core.errors import IncompatiblePair
 from kdharness.core.types import Batch, BuildContext, Distiller, Outputs
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.distillers.reviewkd import hierarchical_context
+from kdharness.models.resnet import ResNet
 
 RTOL_64, RTOL_32 = 1e-6, 1e-4  # feature/README.md
 Arrays = Mapping[str, np.ndarray]
@@ -262,9 +263,65 @@ def compare_steps(case: Case) -> None:
             close_to_scale(got, arrays[f"{name}_after{step}"], RTOL_32, 0.0)
 
 
+def compare_paths(vector: Vector, dtype: torch.dtype) -> None:
+    """FCFD: one step of two small residual networks along the stored paths; 0 is the teacher, 1 the student."""
+    arrays = vector.arrays()
+    state = {
+        key.removeprefix("param/"): torch.from_numpy(np.asarray(arrays[key])) for key in arrays if key[:6] == "param/"
+    }
+    networks = []
+    for number in range(2):
+        own = {
+            key.removeprefix(f"models.{number}."): value
+            for key, value in state.items()
+            if key[:8] == f"models.{number}"
+        }
+        widths = [len(own[key]) for key in ("conv1.weight", *(f"layer{stage}.0.conv2.weight" for stage in (1, 2, 3)))]
+        blocks = len({key.split(".")[1] for key in own if key.startswith("layer1.")})
+        network = ResNet(blocks, tuple(widths), len(own["fc.bias"]), arrays["image"].shape[1:])
+        network.load_state_dict(own)
+        networks.append(network.to(dtype).train())
+    teacher, student = networks
+    teacher.requires_grad_(False)
+
+    name, constants = distiller_for(vector.method, vector.hyper)
+    if "afterrelu" not in vector.name:
+        constants |= {"student_map": "preact", "teacher_map": "preact"}
+    distiller = DISTILLERS.get(name)(DISTILLERS.get(name).Config(**constants))
+    bridges = distiller.build(student, teacher, BuildContext(10, 100, (3, 8, 8))).to(dtype)
+    bridges.load_state_dict({key: state[f"bridges.{key}"] for key in bridges.state_dict()})
+    who = ("teacher", "student")
+    paths = [(who[path[0]], int((path == path[0]).sum()) - 1) for path in arrays["extra_paths"]]
+    assert all(path in distiller.candidates for path in paths)
+    distiller.drawn = lambda batch: paths
+
+    images, labels = torch.from_numpy(arrays["image"]).to(dtype), torch.from_numpy(arrays["label"])
+    with torch.no_grad():
+        theirs = teacher(images)
+    ours = student(images)
+    batch = Batch(images, labels, labels, torch.tensor(1), torch.tensor(0), torch.Generator())
+    weights = distiller.weights(int(vector.hyper.get("epoch", 0)) + 1)
+    loss = torch.stack([weights[term] * value for term, value in distiller.losses(ours, theirs, batch).items()]).sum()
+    loss.backward()
+
+    suffix, rtol = ("_f64", RTOL_64) if dtype == torch.float64 else ("", RTOL_32)
+    close_to_scale(loss, arrays["loss" + suffix], rtol, 0.0)
+    for number, outputs in enumerate((theirs, ours)):
+        close_to_scale(outputs.logits, arrays[f"logits_path{number}{suffix}"], rtol, 0.0)
+    learners = {f"models.1.{key}": value for key, value in student.named_parameters()}
+    learners |= {f"bridges.{key}": value for key, value in bridges.named_parameters()}
+    for key, want in arrays.items():
+        if key.startswith("grad_param/") and not key.endswith("_f64"):
+            # the authors' own float32 and float64 gradients differ by as much
+            close_to_scale(gradient_of(learners[key.removeprefix("grad_param/")]), want, RTOL_32, 1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
 @pytest.mark.parametrize("vector", vectors("feature"))
 def test_equals_the_authors_code(vector: Vector, dtype: torch.dtype) -> None:
+    if vector.method == "fcfd":
+        compare_paths(vector, dtype)
+        return
     if vector.method == "reviewkd_hcl":
         compare_levels(Levels(vector, dtype))
         return
