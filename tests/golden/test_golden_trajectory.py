@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,8 @@ class Trajectory:
         run.student.load_state_dict(before)
         if run.teacher is not None and not run.own_teacher:
             got["logits_teacher_first"] = self.logits(frozen_forward(run.teacher, inputs.images, "fp64"), run.teacher)
+        elif run.teacher is not None:
+            got["logits_teacher_first"] = self.logits(deepcopy(run.teacher)(inputs.images), run.teacher)
         return got
 
     def logits(self, outputs: Outputs, network: Model) -> np.ndarray:
