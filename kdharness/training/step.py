@@ -85,6 +85,7 @@ class TrainingRun:
         with seeded("adapters", seed):
             views = View(student, needs.tails), View(self.peer or self.teacher or student, needs.tails)
             self.adapters = distiller.build(*views, context).to(self.device, self.dtype)
+        self.needs = distiller.needs  # a method that takes all stages knows their names only now
         self.phases = [phase for phase in distiller.phases() if phase.epochs]
 
         self._learners = nn.ModuleList([self.student, self.adapters, *([self.peer] if self.peer is not None else [])])
