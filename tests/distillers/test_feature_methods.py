@@ -14,6 +14,7 @@ from kdharness.core.records import Recipe
 from kdharness.core.types import Batch, BuildContext, Distiller, NetworkView, Outputs
 from kdharness.distillers.crd import noise_contrastive
 from kdharness.distillers.fcfd import bridge
+from kdharness.distillers.maps import resized
 from kdharness.distillers.ofd import margins, partial_distance
 from kdharness.distillers.presets import load_preset
 from kdharness.distillers.registry import DISTILLERS
@@ -401,15 +402,22 @@ def test_noise_contrastive_estimation_by_hand() -> None:
     assert noise_contrastive(scores, 8).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.xfail(
-    reason="the engine reads `needs` once, before `build` has chosen the layers", raises=KeyError, strict=True
+@pytest.mark.parametrize(
+    "name", ["at", "sp", "nst", "vid", "kdsvd", "simkd", "catkd", "ofd", "reviewkd", "crd", "ab", "ft", "fsp", "fcfd"]
 )
-def test_the_engine_gives_the_layers_that_build_chose() -> None:
-    student, teacher = (MODELS.get(name).build(10, (3, 8, 8)) for name in ("resnet8", "resnet14"))
-    recipe = Recipe(epochs=1, batch_size=4, lr=0.1, precision="fp32")
-    run = TrainingRun(student, teacher, made("at"), recipe, BuildContext(10, 100, (3, 8, 8)))
-    stepped = run.step(Inputs(torch.randn(4, 3, 8, 8), LABELS[:4], torch.arange(4)), None, 0, 0)
-    assert torch.isfinite(stepped.terms["attention"])
+def test_the_engine_trains_on_what_build_chose(name: str) -> None:
+    torch.manual_seed(0)
+    student, teacher = (MODELS.get(network).build(10, (3, 8, 8)) for network in ("resnet8", "resnet14"))
+    recipe = Recipe(epochs=1, batch_size=4, lr=0.01, precision="fp32")
+    context = BuildContext(10, 100, (3, 8, 8), torch.arange(100) % 10)
+    run = TrainingRun(student, teacher, made(name), recipe, context)
+    inputs = Inputs(torch.randn(4, 3, 8, 8), LABELS[:4], LABELS[:4])
+    for phase in range(len(run.phases) + 1):
+        run.begin(phase, 1)
+        stepped = run.step(inputs, None, 0, 0)
+        assert torch.isfinite(stepped.loss) and stepped.loss > 0
+    run.eval_mode()
+    assert run.predict(inputs.images).shape == (4, 10)
 
 
 def phase_loss(method: Distiller, student: Outputs, teacher: Outputs) -> float:
@@ -514,3 +522,25 @@ def test_locality_has_the_published_number_of_extra_parameters() -> None:
         adapters = method.build(MODELS.get("deit_tiny").build(100, (3, 224, 224)), network("pycls_resnet56"), CONTEXT)
     assert sum(value.numel() for value in adapters.parameters()) == 21_616
     assert method.needs.stages == ("stage1", "stage7", "stage12") and method.needs.teacher_mode == "train"
+
+
+def test_rkd_of_equal_images_keeps_the_smallest_distance() -> None:
+    points = torch.tensor([[1.0, 2.0], [1.0, 2.0], [4.0, 6.0]], dtype=torch.float64)
+    found = made("rkd").distances(points)  # 1e-6, the root of epsilon, and twice 5, over their mean
+    assert found[0, 1].item() == pytest.approx(1e-6 / (10 / 3), rel=1e-5)
+    assert found.diagonal().tolist() == [0.0, 0.0, 0.0]
+
+
+def test_catkd_s_binarized_target_is_what_lies_above_the_mean_absolute_value() -> None:
+    method, student, teacher = cat_kd(binarize=True, normalize=False, resolution=4)
+    target = teacher.stages["stage1"]
+    ones = torch.stack([(map_ > map_.abs().mean()).double() for map_ in target.flatten(0, 1)]).view_as(target)
+    found = method.losses(student, teacher, batch(torch.zeros(6, dtype=torch.int64)))["cam"]
+    assert found.item() == pytest.approx((student.stages["stage1"] - ones).square().mean().item(), rel=1e-12)
+
+
+def test_maps_are_averaged_or_repeated_to_another_size() -> None:
+    features = noise(2, 3, 8, 4)
+    for size in ((4, 1), (8, 4), (2, 2), (16, 8), (3, 3), (12, 6)):
+        expected = torch.nn.functional.adaptive_avg_pool2d(features, size)
+        assert torch.allclose(resized(features, torch.zeros(1, 1, *size)), expected)
