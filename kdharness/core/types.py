@@ -340,6 +340,11 @@ class Dataset(Protocol):
     def test_size(self) -> int: ...
 
     @property
+    def streamed(self) -> bool:
+        """Whether its images are too many to be held in memory and are decoded when they are wanted."""
+        ...
+
+    @property
     def recipe(self) -> str:
         """The recipe of a study that names none."""
         ...

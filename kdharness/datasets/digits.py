@@ -37,6 +37,7 @@ class Digits:
     fingerprint = "5903340027d7005a708ba054a34db3da3f1de7b43c8100534bb2ebc40519e68c"
     train_size = 1438
     test_size = 359
+    streamed = False
     recipe = "digits-quick"
     teacher_recipe = "digits-quick"
 

@@ -60,6 +60,8 @@ class CachedImages:
 class FromFiles(ABC):
     """What `kdharness data` asks of a dataset whose images come from files."""
 
+    streamed = False
+
     @property
     @abstractmethod
     def images(self) -> CachedImages:

@@ -130,6 +130,7 @@ class ImageNet:
     fingerprint = fingerprint_of(f"{TRAIN_MD5} {VAL_MD5}", normalization)
     train_size = 1_281_167
     test_size = 50_000
+    streamed = True
     recipe = "imagenet-100"
     teacher_recipe = "imagenet-100"
 

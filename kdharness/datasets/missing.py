@@ -17,6 +17,7 @@ class MissingFolder:
     normalization = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     train_size = 50_000
     test_size = 10_000
+    streamed = False
     recipe = "cifar10-short"
     teacher_recipe = "cifar10-short"
 

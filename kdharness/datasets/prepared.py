@@ -15,6 +15,7 @@ REMEDY = "run the study again, or decode the folder with `kdharness data prepare
 class PreparedFolder:
     """What jobs open: the folder itself may be gone. Raises EnvironmentRefused where it has not been decoded here."""
 
+    streamed = False
     recipe = RECIPE
     teacher_recipe = RECIPE
 

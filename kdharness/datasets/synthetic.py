@@ -31,6 +31,7 @@ class Synthetic:
 
     name = "synthetic"
     normalization = Normalization(mean=(0.498,) * 3, std=(0.2049,) * 3)
+    streamed = False
     recipe = "cifar100-240"
     teacher_recipe = "cifar100-240"
 

@@ -41,7 +41,7 @@ def run_command(
     Raises StudyError and BadInput about the study before anything is written; EnvironmentRefused, and BadInput about
     images, before anything is trained.
     """
-    expansion = expand_at(load_study(file), home, data, confirmed)
+    expansion = expand_at(load_study(file), home, data, confirmed, upgrade=True)
     if expansion.missing:
         raise BadInput("; ".join(expansion.missing), where=str(file))
     places = choose_slots(slots)

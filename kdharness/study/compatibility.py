@@ -26,6 +26,8 @@ class Compatibility:
         """Build the adapters of the row for its pair, unless a row with the same choices was tried; opens no data."""
         if missing_images(self._dataset):
             return  # its shapes are only a guess
+        if self._dataset.streamed:
+            self._check_streaming(one, resolved)
         # a number (a weight, a temperature) never decides whether a pair works: names of layers and forms do
         values = [value_of(resolved, name) for name in constants_of(type(resolved.config))]
         choices = tuple(value for value in values if isinstance(value, str | bool))
@@ -37,8 +39,26 @@ class Compatibility:
             try:
                 self._build(one, link, resolved)
             except BadInput as error:  # an IncompatiblePair, or images that a network cannot be built for
-                line, column = self._study.document.at(one.row.place)
-                self.problems.append(Problem(line, column, " ".join(f"{one.label}, {link.label}: {error}".split())))
+                self._say(one, str(error), link)
+
+    def _check_streaming(self, one: Template, resolved: Resolved) -> None:
+        """What is done to images in memory cannot be done to those that are decoded when they are wanted."""
+        from kdharness.training.recipes import STREAMED_AUGMENTS
+
+        recipe, dataset = resolved.recipe, self._dataset
+        for name in (recipe.augment, recipe.second_view):
+            if name is not None and name not in STREAMED_AUGMENTS:
+                known = ", ".join(STREAMED_AUGMENTS)
+                self._say(one, f"augmentation {name!r} is for images in memory; for {dataset.name} there are {known}")
+        if recipe.image_size not in (None, dataset.image_shape[1]):
+            self._say(one, f"image_size {recipe.image_size}: {dataset.name} is decoded at {dataset.image_shape[1]}")
+
+    def _say(self, one: Template, what: str, pair: Pair | None = None) -> None:
+        line, column = self._study.document.at(one.row.place)
+        message = " ".join(f"{one.label}, {(pair or one.pair).label}: {what}".split())
+        problem = Problem(line, column, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _build(self, one: Template, link: Pair, resolved: Resolved) -> None:
         import torch

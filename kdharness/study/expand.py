@@ -127,9 +127,14 @@ def expand(
     )
 
 
-def expand_at(study: Study, home: Home, data: Path | None = None, confirmed: int | None = None) -> Expansion:
-    """As `expand`, with what the home has: its data directory where none is named, and its imported teachers."""
-    imports = Store(home).imported_teachers() if home.results.exists() else []
+def expand_at(
+    study: Study, home: Home, data: Path | None = None, confirmed: int | None = None, *, upgrade: bool = False
+) -> Expansion:
+    """As `expand`, with what the home has: its data directory where none is named, and its imported teachers.
+
+    With `upgrade` an older database is brought up to date first. Raises EnvironmentRefused where it cannot be read.
+    """
+    imports = Store(home, create=upgrade).imported_teachers() if home.results.exists() else []
     return expand(study, data=data or home.data, imports=imports, confirmed=confirmed)
 
 

@@ -19,13 +19,13 @@ from kdharness.datasets.decoding import Decoded, workers_here
 from kdharness.evaluation.pixels import normalised
 from kdharness.training.augmentation import AUGMENTATIONS, Views
 from kdharness.training.inputs import Inputs, dtype_of
+from kdharness.training.recipes.recipe_file import STREAMED_AUGMENTS
 from kdharness.training.resampling import resized
 from kdharness.training.streaming import RandomCrops, Streams
 
 MOST_ORDERS_KEPT = 64
 FIRST_VIEW, SECOND_VIEW = "augmentation", "second view"
 """The streams from which the views of an image are drawn."""
-STREAMED = ("none", "resized-crop-flip")
 """Augmentations that whoever decodes an image can carry out."""
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -169,11 +169,11 @@ class Data:
 
         Raises BadInput for an augmentation or a size that is for resident images.
         """
-        if point.augment not in STREAMED:
+        if point.augment not in STREAMED_AUGMENTS:
             raise BadInput(
                 f"augmentation {point.augment!r} is for images held in memory; those of {self.dataset.name} are read "
                 "from disk",
-                remedy=f"name one of {', '.join(STREAMED)}",
+                remedy=f"name one of {', '.join(STREAMED_AUGMENTS)}",
             )
         self._at_size(source, point.image_size)
         index = self._index[point.validation]

@@ -236,3 +236,12 @@ def test_problems_of_form_and_of_names_are_told_together() -> None:
 def test_a_study_alone_never_imports_code() -> None:
     (line,) = problems(change("  - none", "  - os.system"))
     assert "unknown distiller 'os.system'" in line
+
+
+def test_what_cannot_be_done_to_streamed_images_is_told_at_its_row() -> None:
+    text = change("dataset:", "dataset: imagenet").replace("resnet20 -> resnet8", "resnet34 -> resnet18")
+    text = text.replace("recipe: digits-quick", "recipe: {from: imagenet-100, augment: crop4-flip}")
+    for line in problems(text):
+        assert "augmentation 'crop4-flip' is for images in memory; for imagenet there are none, resized-crop-flip" in line
+    assert [line.split(":")[0] for line in problems(text)] == ["7", "8", "9"]
+    assert problems(text.replace("{from: imagenet-100, augment: crop4-flip}", "imagenet-100")) == []

@@ -27,6 +27,9 @@ Augment = Literal[
 AUGMENTS: tuple[str, ...] = get_args(Augment)
 """The names that `Recipe.augment` may have; `training.augmentation` holds what they do."""
 
+STREAMED_AUGMENTS: tuple[str, ...] = ("none", "resized-crop-flip")
+"""Those for images that are decoded when they are wanted; the others are for images in memory."""
+
 LR_RULES = ("constant", "linear")
 
 
