@@ -12,7 +12,7 @@ from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig
 from kdharness.distillers.constants import CrossEntropyWeight, Weight
 from kdharness.distillers.layers import LayerPairs, comparing, pooled_map
 from kdharness.distillers.losses import cross_entropy, in_full
-from kdharness.distillers.maps import activated
+from kdharness.distillers.maps import activated, resized
 from kdharness.distillers.registry import DISTILLERS
 
 
@@ -83,7 +83,7 @@ class CATKD(Distiller):
 
     def compared(self, maps: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, r, r)"""
-        maps = F.adaptive_avg_pool2d(maps, self.config.resolution)
+        maps = resized(maps, (self.config.resolution, self.config.resolution))
         return F.normalize(maps.flatten(2), dim=2).view_as(maps) if self.config.normalize else maps
 
     def kept(self, logits: Tensor) -> Tensor:

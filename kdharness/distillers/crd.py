@@ -28,8 +28,8 @@ class CRD(Distiller):
 
     Choices of the code: 1e-7 in the denominators; negatives without replacement where the other classes have enough,
     which `replacement` turns off (the ImageNet configuration); `positive: relax` takes a random image of the class for
-    the positive, but moves the image's own row. A zero embedding has no direction: 0 here, NaN in the code. Scores come
-    from one product with the whole bank, which takes less memory than gathering K rows per image.
+    the positive, but moves the image's own row. A zero embedding has no direction: 0 here, NaN in the code. Scores
+    come from one product with the whole bank, which takes less memory than gathering K rows per image.
     """
 
     class Config(DistillerConfig):
@@ -70,9 +70,11 @@ class CRD(Distiller):
         ours = F.normalize(banks.embed_s(student.pooled), dim=1)
         theirs = F.normalize(banks.embed_t(teacher.pooled), dim=1)
         columns = self.columns(batch)
+        # over a row that repeats, the gradient of a choice would depend on the order of a GPU's additions
+        products = of_gathered_rows if self.repeats and columns.is_cuda else of_the_whole_bank
         scores = torch.stack(
             [
-                torch.exp((embedded @ bank.T).gather(1, columns) / self.config.temperature)
+                torch.exp(products(embedded, bank, columns) / self.config.temperature)
                 for embedded, bank in ((ours, banks.memory_v2), (theirs, banks.memory_v1))
             ]
         )
@@ -92,12 +94,17 @@ class CRD(Distiller):
             moved = torch.lerp(embedded, bank[batch.index], self.config.momentum)
             bank[batch.index] = F.normalize(moved, dim=1)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a row may stand among an image's negatives twice."""
+        return self.config.replacement or self.config.negatives > self.banks.fewest_others
+
     def columns(self, batch: Batch) -> Tensor:
         """Rows of the banks that each image is scored against, the positive first: (B, 1 + negatives)."""
         banks, count = self.banks, self.config.negatives
         first, size = banks.first[batch.labels][:, None], banks.size[batch.labels][:, None]
         ordered, device = len(banks.by_class), batch.labels.device
-        if self.config.replacement or count > banks.fewest_others:
+        if self.repeats:
             uniform = torch.rand(len(first), count, generator=batch.generator, device=device, dtype=torch.float64)
             place = (uniform * (ordered - size)).long()
             place = place + size * (place >= first)  # behind the image's own class
@@ -111,6 +118,17 @@ class CRD(Distiller):
             uniform = torch.rand(len(first), 1, generator=batch.generator, device=device, dtype=torch.float64)
             positive = banks.by_class[first + (uniform * size).long()]
         return torch.cat((positive, banks.by_class[place]), dim=1)
+
+
+def of_the_whole_bank(embedded: Tensor, bank: Tensor, columns: Tensor) -> Tensor:
+    """Inner products with chosen rows of the bank: (B, D), (N, D), (B, 1 + K) -> (B, 1 + K)."""
+    return (embedded @ bank.T).gather(1, columns)
+
+
+def of_gathered_rows(embedded: Tensor, bank: Tensor, columns: Tensor) -> Tensor:
+    """The same, in B (1 + K) D numbers of memory."""
+    products: Tensor = (bank[columns] @ embedded[:, :, None])[:, :, 0]
+    return products
 
 
 def noise_contrastive(scores: Tensor, rows: int) -> Tensor:

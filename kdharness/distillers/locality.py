@@ -64,5 +64,11 @@ class Locality(Distiller):
 
 
 def bilinear(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) -> (B, C, *size)"""
-    return features if features.shape[2:] == size else F.interpolate(features, size, mode="bilinear")
+    """(B, C, H, W) -> (B, C, *size), corners not aligned."""
+    for axis, length in zip((2, 3), size, strict=True):
+        if features.shape[axis] != length:
+            # as a product: unlike torch's own form, the same gradient at every run on a GPU
+            each = torch.eye(features.shape[axis], dtype=features.dtype, device=features.device)
+            spread = F.interpolate(each[None], length, mode="linear")[0]
+            features = (features.transpose(axis, -1) @ spread).transpose(axis, -1)
+    return features

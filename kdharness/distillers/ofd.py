@@ -76,7 +76,7 @@ class OFD(Distiller):
         parts = []
         for number, ((ours, theirs), connect) in enumerate(zip(self.pairs, self.connectors, strict=True)):
             one = connect(as_weights(student.stages[ours], connect))
-            other = resized(in_full(teacher.stages[theirs]), one)
+            other = resized(in_full(teacher.stages[theirs]), one.shape[2:])
             margin = self.adapters.get_buffer(f"margin{number}")[:, None, None]
             share = 0.5 ** (len(self.pairs) - 1 - number)
             parts.append(share * partial_distance(one, other, margin).mean(0).sum())

@@ -12,7 +12,7 @@ from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig
 from kdharness.distillers.constants import CrossEntropyWeight, Warmup, Weight
 from kdharness.distillers.layers import LayerPairs, Layers, comparing, layer_pairs
 from kdharness.distillers.losses import cross_entropy, in_full, warmed_up
-from kdharness.distillers.maps import as_weights
+from kdharness.distillers.maps import as_weights, resized
 from kdharness.distillers.registry import DISTILLERS
 
 
@@ -98,8 +98,7 @@ def hierarchical_context(student: Sequence[Tensor], teacher: Sequence[Tensor]) -
             if size < one.shape[2]:
                 weight /= 2
                 total += weight
-                pooled = F.adaptive_avg_pool2d(one, size), F.adaptive_avg_pool2d(other, size)
-                loss = loss + weight * F.mse_loss(*pooled)
+                loss = loss + weight * F.mse_loss(resized(one, (size, size)), resized(other, (size, size)))
         parts.append(loss / total)
     return torch.stack(parts).sum()
 

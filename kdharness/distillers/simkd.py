@@ -75,7 +75,9 @@ class SimKD(Distiller):
         ((ours, theirs),) = self.pairs
         one = activated(ours, in_full(student.stages[ours]))
         other = activated(theirs, in_full(teacher.stages[theirs]))
-        return (resized(one, other), other) if one.shape[2] > other.shape[2] else (one, resized(other, one))
+        if one.shape[2] > other.shape[2]:
+            return resized(one, other.shape[2:]), other
+        return one, resized(other, one.shape[2:])
 
 
 class Projector(nn.Module):

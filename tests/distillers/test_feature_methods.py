@@ -1,7 +1,7 @@
 """Each feature or relation method against an identity, a value worked out by hand or a count of its adapters."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.records import Recipe
 from kdharness.core.types import Batch, BuildContext, Distiller, NetworkView, Outputs
-from kdharness.distillers.crd import noise_contrastive
+from kdharness.distillers.crd import noise_contrastive, of_gathered_rows, of_the_whole_bank
 from kdharness.distillers.fcfd import bridge
+from kdharness.distillers.locality import bilinear
 from kdharness.distillers.maps import resized
 from kdharness.distillers.ofd import margins, partial_distance
 from kdharness.distillers.presets import load_preset
@@ -543,4 +544,18 @@ def test_maps_are_averaged_or_repeated_to_another_size() -> None:
     features = noise(2, 3, 8, 4)
     for size in ((4, 1), (8, 4), (2, 2), (16, 8), (3, 3), (12, 6)):
         expected = torch.nn.functional.adaptive_avg_pool2d(features, size)
-        assert torch.allclose(resized(features, torch.zeros(1, 1, *size)), expected)
+        assert torch.allclose(resized(features, size), expected)
+
+
+def test_locality_s_resizing_is_bilinear() -> None:
+    features = noise(2, 3, 4, 7)
+    for size in ((4, 7), (8, 7), (9, 16)):
+        expected = torch.nn.functional.interpolate(features, size, mode="bilinear")
+        assert torch.allclose(bilinear(features, size), expected)
+
+
+@pytest.mark.parametrize("products", [of_the_whole_bank, of_gathered_rows])
+def test_crd_s_products_by_hand(products: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    columns, embedded, bank = torch.tensor([[0, 3, 3], [1, 2, 6]]), noise(2, 4), noise(8, 4, seed=2)
+    expected = [[embedded[row] @ bank[column] for column in columns[row]] for row in range(2)]
+    assert torch.allclose(products(embedded, bank, columns), torch.tensor(expected, dtype=torch.float64))
