@@ -103,6 +103,10 @@ class Decoded(Iterator[Tensor]):
             self.close()
         return batch
 
+    def __length_hint__(self) -> int:
+        """Batches that are left."""
+        return math.ceil(len(self._left.order) / self._left.batch_size)
+
     def close(self) -> None:
         """End the workers; they begin anew where more is wanted."""
         self._chunks = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from operator import length_hint
 
 import torch
 from torch import Tensor
@@ -54,13 +55,16 @@ class Streams:
     def batch(self, key: Hashable, position: int, begin: Callable[[int], Iterator[Tensor]]) -> Tensor:
         """Batch number `position` (from 0) of the pass `key`; where no stream has come to it, `begin` opens one there.
 
-        `begin` is given how many streams there are then, to share the processors out. Raises what decoding raises.
+        `begin` is given how many streams then go on, itself included, to share the processors out. Raises what
+        decoding raises.
         """
         self._requests += 1
         stream = self._at(key, position)
         if stream is None:
             self._close_idle()
-            stream = _Stream(begin(1 + sum(map(len, self._streams.values()))), position)
+            others = (other for here in self._streams.values() for other in here)
+            goes_on = sum(length_hint(other.batches, 1) > 0 for other in others)
+            stream = _Stream(begin(1 + goes_on), position)
             self._streams.setdefault(key, []).append(stream)
         stream.used = self._requests
         if stream.position == position:
@@ -78,7 +82,7 @@ class Streams:
         return next((stream for after in (1, 0) for stream in here if stream.position == position + after), None)
 
     def _close_idle(self) -> None:
-        """Those at their end, and those whose members have stopped."""
+        """Those whose members have stopped, or have gone on to another pass."""
         for key, here in list(self._streams.items()):
             self._streams[key] = [stream for stream in here if self._requests - stream.used <= MOST_IDLE]
             if not self._streams[key]:

@@ -17,6 +17,7 @@ from kdharness.core.errors import BadInput
 from kdharness.core.records import Execution, Recipe
 from kdharness.core.streams import Draws, permutation
 from kdharness.core.types import Normalization, Split
+from kdharness.datasets.decoding import Decoded
 from kdharness.datasets.imagenet import Pictures
 from kdharness.datasets.splitting import part_of
 from kdharness.evaluation.accuracy import evaluate
@@ -151,6 +152,25 @@ def test_training_is_the_same_with_workers_and_resumed(folder: Path, workers: li
     resumed = alone(folder, resume=stopped.ends["run"][-1].state)
     assert resumed.weights_sha256 == expected.weights_sha256
     assert resumed.metrics["test_top1_last"] == expected.metrics["test_top1_last"]
+
+
+def test_a_pass_at_its_end_takes_no_workers(folder: Path, workers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[int] = []
+
+    def decoded(*what: object, workers: int) -> Decoded:
+        shares.append(workers)
+        return Decoded(*what, workers=0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("kdharness.training.data.Decoded", decoded)
+    workers[0] = 4
+    images = data(folder)
+    for epoch in (1, 2, 3):
+        for position in (0, 1):
+            images.inputs(point(position, epoch=epoch))
+    assert shares == [4, 4, 4]
+    images.inputs(point(0, epoch=4))
+    images.inputs(point(0, epoch=4, seed=1))
+    assert shares[3:] == [4, 2]
 
 
 def test_members_at_one_point_share_what_is_decoded(
