@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.datasets.images import first_five, header_size, quiet
-from kdharness.datasets.trees import PARTS, Tar, Tree, open_tree
+from kdharness.datasets.trees import PARTS, Tar, Tree, open_tree, remedy_for_parts
 
 VERSION = 1
 INDEX = ".folders"
@@ -173,7 +173,11 @@ class FolderIndex:
                 chosen[path] = files[path]._replace(path=path)
         if wrong:
             form = "<class>/<image>" if depth == 2 else "train/<class>/<image>"
-            raise BadInput(f"{len(wrong):,} files lie deeper than {form}: {first_five(wrong)}", where=str(self.where))
+            raise BadInput(
+                f"{len(wrong):,} files lie deeper than {form}: {first_five(wrong)}",
+                where=str(self.where),
+                remedy="" if self._has_parts else remedy_for_parts(wrong),
+            )
         try:
             "".join(chosen).encode()
         except UnicodeEncodeError:

@@ -9,7 +9,7 @@ import stat
 import tarfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +18,8 @@ from kdharness.datasets.images import first_five
 
 MOST_FILES, MOST_FILE_BYTES, MOST_BYTES = 500_000, 64 * 2**20, 64 * 2**30
 """Limits on a tree: files, bytes of one, bytes of all."""
+MOST_HEADER_BYTES = 2**20
+"""Of what stands in a tar before a file, its long name for example: `tarfile` holds all of it in memory."""
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 PARTS = ("train", "test")
 END = 1024
@@ -79,9 +81,15 @@ class Directory(Tree):
                     if len(found) > MOST_FILES:
                         raise BadInput(f"has more than {MOST_FILES:,} files", where=str(self.where))
         except OSError as error:
-            raise EnvironmentRefused(f"cannot be read: {error.strerror or error}", where=str(self.where)) from error
+            raise EnvironmentRefused(
+                f"cannot be read: {error.strerror or error}", where=str(error.filename or self.where)
+            ) from error
         if wrong:
-            raise BadInput(f"in class directories only images may lie: {first_five(wrong)}", where=str(self.where))
+            raise BadInput(
+                f"in class directories only images may lie: {first_five(wrong)}",
+                where=str(self.where),
+                remedy="" if self.has_parts else remedy_for_parts(wrong),
+            )
         if sum(size for size, _ in found.values()) > MOST_BYTES:
             raise BadInput(f"has more than {MOST_BYTES:,} bytes of images", where=str(self.where))
         return found
@@ -121,6 +129,7 @@ class Tar(Tree):
                 watched = _Watched(file)
                 with tarfile.open(fileobj=watched, mode="r|") as tar:
                     for member in tar:
+                        watched.allow(member.size + MOST_HEADER_BYTES)
                         count, total = count + 1, total + member.size
                         path = self._path(member)
                         if count > MOST_FILES or total > MOST_BYTES or member.size > MOST_FILE_BYTES:
@@ -155,14 +164,23 @@ class Tar(Tree):
 
 
 class _Watched(io.RawIOBase):
-    """Passes reads on and remembers the last bytes: `tarfile` takes a tar cut between two files for a whole one."""
+    """Passes reads on, as many as are allowed until the next file, and remembers the last bytes: `tarfile` takes a tar
+    cut between two files for a whole one.
+    """
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self._file = file
         self._last = b""
         self._read = 0
+        self.allow(MOST_HEADER_BYTES)
+
+    def allow(self, more: int) -> None:
+        """So many bytes from here may be read."""
+        self._most = self._read + more
 
     def read(self, size: int = -1) -> bytes:
+        if self._read > self._most:
+            raise tarfile.ReadError(f"a header of more than {MOST_HEADER_BYTES:,} bytes")
         content = self._file.read(size)
         self._read += len(content)
         self._last = (self._last + content)[-END:]
@@ -170,6 +188,7 @@ class _Watched(io.RawIOBase):
 
     def finish(self) -> None:
         """Read to the end, so that a compressed file is checked whole. Raises EOFError where the tar's end lacks."""
+        self.allow(2 * MOST_BYTES)
         while self.read(2**20):
             if self._read > 2 * MOST_BYTES:
                 raise EOFError("its end does not come")
@@ -192,6 +211,12 @@ def _decompressed(where: Path) -> IO[bytes] | gzip.GzipFile:
     if magic.startswith(b"BZh"):
         return bz2.open(where)
     return where.open("rb")
+
+
+def remedy_for_parts(paths: Iterable[str]) -> str:
+    """What to do where a tree that has parts was taken for one that has none; nothing for other wrong paths."""
+    tops = {path.split("/")[0] for path in paths}
+    return "it has train and test already: leave out `test`" if tops <= set(PARTS) else ""
 
 
 def _or(names: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """A user's own images: every law, and every way in which a tree of images can be wrong."""
 
+import gzip
 import json
 import os
 import shutil
@@ -312,6 +313,38 @@ def test_hostile_members_of_a_tar_are_named(tmp_path, name):
     with pytest.raises(BadInput, match=r"no plain file|a path out of it|twice|not UTF-8"):
         _ = Folder(tmp_path, "mine.tar.gz").fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["mine.tar.gz"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, kind, first):
+    bomb = member("x", kind)
+    bomb.size = 2**20 + 20_480
+    block = bomb.tobuf(tarfile.GNU_FORMAT) + bytes(bomb.size)
+    whole = tarred(tree(), "w")
+    end = whole.rstrip(b"\0")
+    begin = end + bytes(-len(end) % 512)
+    (tmp_path / "mine.tar.gz").write_bytes(gzip.compress(block + whole if first else begin + block + bytes(10_240)))
+    with pytest.raises(BadInput, match=r"a header of more than 1,048,576 bytes"):
+        _ = Folder(tmp_path, "mine.tar.gz").fingerprint
+
+
+@pytest.mark.parametrize("link", ["train/ant/000.png", "train/ant"])
+def test_links_in_a_circle_are_named(data, link):
+    place = data / "mine" / link
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    place.symlink_to(place.name)
+    with pytest.raises(EnvironmentRefused, match="symbolic links") as error:
+        _ = Folder(data, "mine").fingerprint
+    assert error.value.where == str(place)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["directory", "tar"])
+def test_a_test_part_is_not_cut_off_twice(data, packed):
+    (data / "mine.tar").write_bytes(tarred(tree(), "w"))
+    with pytest.raises(BadInput) as error:
+        _ = Folder(data, "mine.tar" if packed else "mine", test=0.2).fingerprint
+    assert error.value.remedy == "it has train and test already: leave out `test`"
 
 
 @pytest.mark.parametrize("mode", FORMS)
