@@ -58,7 +58,7 @@ def test_overrides_of_a_cosine() -> None:
 def test_overrides() -> None:
     file = load_recipe("cifar100-240")
     longer = file.resolve("resnet8", "resnet", {"epochs": 480})
-    assert longer.milestones == (300, 360, 420)  # MLKD's own
+    assert longer.milestones == (300, 360, 420)
     assert file.resolve("resnet8", "resnet", {"epochs": 10, "milestones": []}).milestones == ()
     assert file.resolve("resnet8", "resnet", {"batch_size": 128}).lr == 0.05
     assert file.resolve("resnet8", "resnet", {"batch_size": 128, "lr_rule": "linear"}).lr == pytest.approx(0.1)

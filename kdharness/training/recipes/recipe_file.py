@@ -56,11 +56,11 @@ class RecipeFile:
 
         `preset` are the fields that a method's paper changes for the pair, learning rate of the family included.
 
-        `overrides` are Recipe fields and `lr_rule`: "linear" multiplies the recipe's learning rate with the change
-        of the batch size (Goyal et al. 2017), and with it the ends of a cosine and a warm-up. Milestones and warm-up
-        keep their place in proportion when `epochs` is overridden without them, as MLKD's 480 epochs do with
-        mdistiller's 240. With `schedule` overridden the recipe's own milestones are gone. Raises BadInput naming the
-        field.
+        `overrides` are Recipe fields and `lr_rule`: "linear" multiplies the recipe's learning rate with the change of
+        the batch size (Goyal et al. 2017), and with it the ends of a cosine and a warm-up. Milestones and warm-up keep
+        their place in proportion when `epochs` is overridden without them. (MLKD's own 480 epochs keep the milestones
+        of 240; its presets say so.) With `schedule` overridden the recipe's own milestones are gone. Raises BadInput
+        naming the field.
         """
         overrides = dict(overrides or {})
         rule = overrides.pop("lr_rule", "constant")
