@@ -1,7 +1,8 @@
 """The seams that carry tensors. Axes: B batch, K classes, C H W image, D pooled features.
 
 Student first, teacher second, everywhere. Layers have names (`stem`, `stage1..N`, `pooled`, `stageN.preact` for a
-stage's output before its last ReLU, and `stageN.tokens` for what a transformer passes on), never list positions.
+stage's output before its last ReLU, `stageN.tokens` for what a transformer passes on, and `head` for the map that a
+network makes of its last stage before it pools, where it does), never list positions.
 """
 
 from abc import ABC, abstractmethod
@@ -239,7 +240,7 @@ class Distiller(ABC):
     @property
     @abstractmethod
     def needs(self) -> Needs:
-        """What this configuration asks of the engine."""
+        """What this configuration asks of the engine; its layers may be named only once `build` has chosen them."""
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         """Make and keep the adapters; return them as one module (empty by default).

@@ -46,6 +46,7 @@ class AB(Distiller):
 
     config: Config
     paper = "Heo, Lee, Yun, Choi, AAAI 2019. Equals RepDistiller b84f547, distiller_zoo/AB.py and helper/pretrain.py."
+    family = "features"
     revision = 1
     preset = "heo2019ab"
     pairs: LayerPairs = ()

@@ -6,12 +6,12 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig, Needs, NetworkView, Outputs
 from kdharness.distillers.constants import CrossEntropyWeight, Temperature, Weight
 from kdharness.distillers.losses import cross_entropy, in_full, softened_kl
+from kdharness.distillers.maps import as_weights, resized
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.models.correspondence import matched_stages
 
@@ -48,7 +48,8 @@ class BlockKD(Distiller):
 
     config: Config
     paper = "Yu, Zhang, Chen, Wang, Liu, Tan, Li, IEEE TAI 2024 (arXiv 2411.01547). No public code."
-    revision = 1
+    family = "features"
+    revision = 2
     places: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -121,19 +122,5 @@ class Connector(nn.Module):
         self.bn = nn.BatchNorm2d(teacher[0])
 
     def forward(self, features: Tensor) -> Tensor:
-        # outside autocast half precision features meet full precision weights
-        features = features.to(self.conv.weight.dtype)
-        normalized: Tensor = self.bn(self.conv(resized(features, self.size)))
+        normalized: Tensor = self.bn(self.conv(resized(as_weights(features, self), self.size)))
         return normalized
-
-
-def resized(features: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, C, H, W) at another height and width: averaged where it is larger, repeated where it is smaller."""
-    rows, columns = size
-    height, width = features.shape[2] // rows, features.shape[3] // columns
-    if features.shape[2:] == (height * rows, width * columns):
-        # whole windows: unlike the adaptive form, the same gradient at every run on a GPU
-        return features if height == width == 1 else F.avg_pool2d(features, (height, width))
-    if height and width:
-        return F.adaptive_avg_pool2d(features, (rows, columns))
-    return F.interpolate(features, (rows, columns), mode="nearest")

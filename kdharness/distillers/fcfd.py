@@ -56,6 +56,7 @@ class FCFD(Distiller):
 
     config: Config
     paper = "Liu, Kan, Shan, Chen, ICLR 2023. Equals FCFD 2aefb7b, classification/models/meta.py and cifar/main.py."
+    family = "features"
     revision = 1
     preset = "liu2023fcfd"
     pairs: LayerPairs = ()

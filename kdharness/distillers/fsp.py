@@ -43,6 +43,7 @@ class FSP(Distiller):
 
     config: Config
     paper = "Yim, Joo, Bae, Kim, CVPR 2017. Equals RepDistiller b84f547, distiller_zoo/FSP.py and helper/pretrain.py."
+    family = "features"
     revision = 1
     preset = "yim2017fsp"
     pairs: LayerPairs = ()

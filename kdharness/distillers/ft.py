@@ -51,6 +51,7 @@ class FT(Distiller):
 
     config: Config
     paper = "Kim, Park, Kwak, NeurIPS 2018. Equals RepDistiller b84f547, distiller_zoo/FT.py and models/util.py."
+    family = "features"
     revision = 1
     preset = "kim2018ft"
     pairs: LayerPairs = ()

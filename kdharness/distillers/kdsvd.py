@@ -13,6 +13,7 @@ from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig
 from kdharness.distillers.constants import CrossEntropyWeight, Weight
 from kdharness.distillers.layers import LayerPairs, Layers, comparing, layer_pairs, require_map
 from kdharness.distillers.losses import cross_entropy, in_full
+from kdharness.distillers.maps import at_the_smaller_size
 from kdharness.distillers.registry import DISTILLERS
 
 
@@ -25,9 +26,10 @@ class KDSVD(Distiller):
     absolute cosine, with its sign). Both are scaled by the teacher's singular values (normalised, so 1 for rank 1).
     R = exp(-(a - b)² / 8) for every entry a of one stage's vectors and b of the next one's.
 
-    Two codes, two methods. `mdistiller` takes the matrix (C H) x W, so stages must agree in width, and computes in
-    float32 whatever comes in; `repdistiller` takes (H W) x C, as the paper, so they must agree in channels. In both
-    the gradient is not defined where singular values coincide or vanish.
+    Two codes, two methods. `mdistiller` takes the matrix (C H) x W and computes in float32 whatever comes in; where
+    the two maps of a pair differ in width, on which that code fails, the higher one is averaged to the lower one's size
+    first, our choice, as AT does. `repdistiller` takes (H W) x C, as the paper, so stages must agree in channels. In
+    both the gradient is not defined where singular values coincide or vanish.
     """
 
     class Config(DistillerConfig):
@@ -56,17 +58,15 @@ class KDSVD(Distiller):
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         """Choose the layers; there are no adapters. Raises IncompatiblePair."""
         self.pairs = layer_pairs("kdsvd", self.config.layers, student, teacher)
-        what, axis = ("widths", 2) if self.config.form == "mdistiller" else ("channels", 0)
         for ours, theirs in self.pairs:
-            one, other = (
-                require_map("kdsvd", "student", student, ours),
-                require_map("kdsvd", "teacher", teacher, theirs),
-            )
-            if one[axis] != other[axis]:
+            one = require_map("kdsvd", "student", student, ours)
+            other = require_map("kdsvd", "teacher", teacher, theirs)
+            if self.config.form == "repdistiller" and one[0] != other[0]:
                 raise IncompatiblePair(
-                    f"kdsvd ({self.config.form}) needs equal {what}: the student's {ours} is {one}, the teacher's "
-                    f"{theirs} {other}",
-                    remedy="compare layers that agree: `layers: stage1=stage1 stage2=stage2`",
+                    f"kdsvd (repdistiller) needs equal channels: the student's {ours} is {one}, the teacher's {theirs} "
+                    f"{other}",
+                    remedy="compare layers that agree, `layers: stage1=stage1 stage2=stage2`, or take `form: "
+                    "mdistiller`, which compares widths",
                 )
         if len(self.pairs) < 2:
             raise IncompatiblePair(f"kdsvd relates consecutive stages and needs two pairs of them, not {self.pairs}")
@@ -76,12 +76,15 @@ class KDSVD(Distiller):
         rank = self.config.rank
         relations, before = [], None
         for ours, theirs in self.pairs:
-            one, _ = self.directions(student.stages[ours], rank + 3)
-            other, values = self.directions(teacher.stages[theirs], rank)
+            features, target = in_full(student.stages[ours]), in_full(teacher.stages[theirs])
+            if self.config.form == "mdistiller":
+                features, target = at_the_smaller_size(features, target)
+            one, _ = self.directions(features, rank + 3)
+            other, values = self.directions(target, rank)
             now = aligned(one, other) * values[:, None], other * values[:, None]
             if before is not None:
                 difference = relation(now[0], before[0]) - relation(now[1], before[1])
-                relations.append(difference.to(in_full(student.stages[ours]).dtype).square().flatten(1).sum(1))
+                relations.append(difference.to(features.dtype).square().flatten(1).sum(1))
             before = now
         return {
             "ce": cross_entropy(student.logits, batch.labels),
@@ -93,10 +96,7 @@ class KDSVD(Distiller):
 
     def directions(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """First right singular vectors and the values, both normalised: (B, C, H, W) -> (B, N, count), (B, count)."""
-        if self.config.form == "mdistiller":
-            matrices = features.flatten(1, 2).float()
-        else:
-            matrices = in_full(features).flatten(2).mT
+        matrices = features.flatten(1, 2).float() if self.config.form == "mdistiller" else features.flatten(2).mT
         _, values, vectors = linalg.svd(matrices, full_matrices=False)
         return F.normalize(vectors.mT[:, :, :count], dim=1), F.normalize(values[:, :count], dim=1)
 

@@ -35,6 +35,7 @@ def layer_pairs(
 ) -> LayerPairs:
     """The pairs that `layers` means for these two networks; a form (`.preact`) is appended to their names.
 
+    A network whose stages end without a ReLU (MobileNetV2) has no `.preact`: its stages are their own.
     Raises IncompatiblePair where a network lacks a layer or it is no map.
     """
     if layers == "all":
@@ -43,11 +44,16 @@ def layer_pairs(
         named = list(zip(stages(student.shapes), stages(teacher.shapes), strict=False))
     else:
         named = [(one, other) for one, _, other in (pair.partition("=") for pair in layers.split())]
-    pairs = tuple((one + student_form, other + teacher_form) for one, other in named)
+    pairs = tuple((in_form(student, one, student_form), in_form(teacher, other, teacher_form)) for one, other in named)
     for ours, theirs in pairs:
         require_map(method, "student", student, ours)
         require_map(method, "teacher", teacher, theirs)
     return pairs
+
+
+def in_form(network: NetworkView, stage: str, form: str) -> str:
+    """The stage's layer of that form, or the stage itself where the network has none of any stage."""
+    return stage + form if any(layer.endswith(form) for layer in network.shapes) else stage
 
 
 def last_stage(method: str, who: str, network: NetworkView) -> str:
@@ -58,21 +64,24 @@ def last_stage(method: str, who: str, network: NetworkView) -> str:
     return found[-1]
 
 
-def last_map(method: str, who: str, network: NetworkView) -> str:
-    """The name of the last map that a network shows; a `.preact` one goes through a ReLU. Raises IncompatiblePair."""
-    maps = [name for name, shape in network.shapes.items() if len(shape) == 3]
+def last_map(method: str, who: str, network: NetworkView, *, head: bool = False) -> str:
+    """The name of the last map of a network's stages, or with `head` of all that it shows.
+
+    A `.preact` one goes through a ReLU. Raises IncompatiblePair.
+    """
+    maps = [name for name, shape in network.shapes.items() if len(shape) == 3 and (head or name != "head")]
     if not maps:
         raise IncompatiblePair(f"{method} needs a map, but the {who} shows only {', '.join(network.shapes)}")
     return maps[-1]
 
 
 def pooled_map(method: str, who: str, network: NetworkView) -> str:
-    """The last map, where the network averages it to its pooled features.
+    """The last map, the head included, where the network averages it to its pooled features.
 
     Raises IncompatiblePair where those have other channels (the network changes the map before it pools) and for
     transformers that pool a token.
     """
-    layer = last_map(method, who, network)
+    layer = last_map(method, who, network, head=True)
     if network.shapes[layer][:1] != network.shapes["pooled"] or f"{layer}.tokens" in network.shapes:
         raise IncompatiblePair(
             f"{method} needs the map that the {who} averages to its pooled features {network.shapes['pooled']}; the "

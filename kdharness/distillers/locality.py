@@ -34,6 +34,7 @@ class Locality(Distiller):
 
     config: Config
     paper = "Li, Yu, Wang, Yuan, Song, Chen, ECCV 2022. Equals tiny-transformers d2165f7, pycls/models/distill.py."
+    family = "features"
     revision = 1
     preset = "li2022locality"
     pairs: LayerPairs = ()

@@ -16,6 +16,8 @@ def at_the_smaller_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tenso
 def resized(features: Tensor, size: Sequence[int]) -> Tensor:
     """Averaged (or, to a larger size, repeated) to another height and width: (B, C, H, W) -> (B, C, *size)."""
     (height, width), (rows, columns) = features.shape[2:], size
+    if (height, width) == (rows, columns):
+        return features
     # whole windows and whole repeats: unlike the adaptive form, the same gradient at every run on a GPU
     if height % rows == 0 and width % columns == 0:
         return F.avg_pool2d(features, (height // rows, width // columns))

@@ -19,7 +19,8 @@ from kdharness.distillers.registry import DISTILLERS
 class SimKD(Distiller):
     """`L = map_weight mean((P(f_s) - f_t)²) + ce_weight CE(s, y) + kd_weight T² KL(softmax(t/T) || softmax(s/T))`.
 
-    Chen et al., CVPR 2022 (arXiv 2203.14001), section 3. f are the last maps after their ReLU; P is three convolutions
+    Chen et al., CVPR 2022 (arXiv 2203.14001), section 3. f are the last maps after their ReLU (the student's of its
+    last stage, the teacher's what its classifier reads, a `head` included); P is three convolutions
     (1x1, 3x3, 1x1, without bias, each with batch norm and ReLU) through the teacher's channels over `factor`. Training
     trains P and the student's body alone; the student answers by the teacher's classifier on its averaged P(f_s). The
     student's own classifier has no loss (weight 0, so its gradient is 0 and it decays, as in the code). A higher map of

@@ -53,7 +53,7 @@ class Bottleneck(nn.Module):
 
 
 class MobileNetV2(Chain):
-    """Stem and seven groups of bottlenecks; layers `stem`, `stage1..4`, `pooled` (after a 1x1 convolution to 1280)."""
+    """Stem and seven groups of bottlenecks; layers `stem`, `stage1..4`, `head` (1x1 convolution to 1280), `pooled`."""
 
     def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -76,13 +76,13 @@ class MobileNetV2(Chain):
         nn.init.normal_(linear.weight, std=0.01)
         nn.init.zeros_(linear.bias)
 
-        widths = (stem, *(int(GROUPS[end - 1][1] * WIDTH) for _, end in STAGES.values()))
-        shapes = layer_shapes((height, width), self.steps, widths, (2, 1, 2, 2, 2))
+        widths = (stem, *(int(GROUPS[end - 1][1] * WIDTH) for _, end in STAGES.values()), FEATURES)
+        shapes = layer_shapes((height, width), self.steps, widths, (2, 1, 2, 2, 2, 1))
         self.shapes = {**shapes, "pooled": (FEATURES,), "logits": (num_classes,)}
 
     @property
     def steps(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        return {"stem": self.conv1, **self._stages, "pooled": lambda features: pool(self.conv2(features))}
+        return {"stem": self.conv1, **self._stages, "head": self.conv2, "pooled": pool}
 
     @property
     def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
@@ -95,7 +95,7 @@ class MobileNetV2(Chain):
     @property
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
         stages = {stage: tuple(groups) for stage, groups in self._stages.items()}
-        return {"stem": (self.conv1,), **stages, "pooled": (self.conv2,), "classifier": (self.classifier,)}
+        return {"stem": (self.conv1,), **stages, "head": (self.conv2,), "classifier": (self.classifier,)}
 
     @property
     def _stages(self) -> dict[str, nn.Sequential]:

@@ -66,7 +66,7 @@ class DownUnit(nn.Module):
 
 
 class ShuffleNetV2(Chain):
-    """Stem and three stages of units; layers `stem`, `stage1..3` with `.preact`, `pooled`."""
+    """Stem and three stages of units; layers `stem`, `stage1..3` with `.preact`, `head`, `pooled`."""
 
     def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class ShuffleNetV2(Chain):
         self.conv2 = nn.Conv2d(WIDTHS[2], FEATURES, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(FEATURES)
         self.linear = nn.Linear(FEATURES, num_classes)
-        shapes = layer_shapes((height, width), self.steps, (STEM, *WIDTHS), (1, 2, 2, 2))
+        shapes = layer_shapes((height, width), self.steps, (STEM, *WIDTHS, FEATURES), (1, 2, 2, 2, 1))
         self.shapes = {**shapes, "pooled": (FEATURES,), "logits": (num_classes,)}
 
     @property
@@ -88,7 +88,7 @@ class ShuffleNetV2(Chain):
         for stage, units in self._stages.items():
             steps[f"{stage}.preact"] = partial(before_last_relu, units, activate=_activate)
             steps[stage] = _activate
-        return {**steps, "pooled": lambda features: pool(F.relu(self.bn2(self.conv2(features))))}
+        return {**steps, "head": lambda features: F.relu(self.bn2(self.conv2(features))), "pooled": pool}
 
     @property
     def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:
@@ -101,7 +101,7 @@ class ShuffleNetV2(Chain):
     @property
     def layers(self) -> Mapping[str, Sequence[nn.Module]]:
         stages = {stage: (units,) for stage, units in self._stages.items()}
-        ends = {"pooled": (self.conv2, self.bn2), "classifier": (self.linear,)}
+        ends = {"head": (self.conv2, self.bn2), "classifier": (self.linear,)}
         return {"stem": (self.conv1, self.bn1), **stages, **ends}
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.types import BuildContext, Outputs
-from kdharness.distillers.blockkd import BlockKD, Connector, places_of, resized
+from kdharness.distillers.blockkd import BlockKD, Connector, places_of
 from kdharness.distillers.losses import cross_entropy, softened_kl
 from kdharness.models.registry import MODELS
 
@@ -110,14 +110,6 @@ def test_connectors_fit_every_pair(pair: str) -> None:
         assert set(method.needs.stages) < set(student.shapes) and method.needs.tails
         for (ours, theirs), connector in zip(method.places, method.connectors, strict=True):
             assert connector(torch.empty(2, *student.shapes[ours])).shape[1:] == teacher.shapes[theirs]
-
-
-def test_maps_are_averaged_or_repeated() -> None:
-    table = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert resized(table, (4, 4)) is table
-    assert resized(table, (2, 2)).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
-    assert torch.equal(resized(table, (8, 8))[..., ::2, ::2], table)
-    assert resized(table, (3, 3)).shape == (1, 1, 3, 3)
 
 
 @pytest.mark.parametrize(

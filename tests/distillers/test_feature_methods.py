@@ -176,16 +176,16 @@ def test_named_layers_are_compared() -> None:
     assert method.needs.stages == ("stage1", "stage2") and method.needs.teacher_stages == ("stage2", "stage1")
 
 
-@pytest.mark.parametrize(
-    ("form", "maps", "message"),
-    [
-        ("mdistiller", {"stage1": noise(6, 3, 2, 2), "stage2": noise(6, 5, 2, 2)}, "needs equal widths"),
-        ("repdistiller", {"stage1": noise(6, 4, 4, 4), "stage2": noise(6, 5, 2, 2)}, "needs equal channels"),
-    ],
-)
-def test_kdsvd_refuses_what_its_form_cannot_compare(form: str, maps: dict[str, Tensor], message: str) -> None:
-    with pytest.raises(IncompatiblePair, match=message):
-        terms(made("kdsvd", form=form), stages(maps), stages(OTHERS))
+def test_kdsvd_compares_widths_or_refuses_channels() -> None:
+    higher = {"stage1": noise(6, 3, 8, 8), "stage2": noise(6, 5, 4, 4)}
+    averaged = {layer: torch.nn.functional.avg_pool2d(value, 2) for layer, value in higher.items()}
+    expected = terms(made("kdsvd"), stages(averaged), stages(OTHERS))
+    assert expected["relation"] > 1e-9
+    assert terms(made("kdsvd"), stages(higher), stages(OTHERS)) == pytest.approx(expected, rel=1e-6)
+    wide = {"stage1": noise(6, 4, 4, 4), "stage2": noise(6, 5, 2, 2)}
+    assert terms(made("kdsvd"), stages(wide), stages(OTHERS))["relation"] > 1e-9
+    with pytest.raises(IncompatiblePair, match="needs equal channels: the student's stage1 is \\(4, 4, 4\\)"):
+        terms(made("kdsvd", form="repdistiller"), stages(wide), stages(OTHERS))
 
 
 def network(name: str) -> NetworkView:
@@ -197,6 +197,9 @@ def network(name: str) -> NetworkView:
     ("name", "teacher", "student", "trained"),
     [
         ("cc", "resnet32x4", "resnet8x4", 65_792),
+        ("fitnet", "resnet32x4", "resnet8x4", 16_768),
+        ("rkd", "resnet32x4", "resnet8x4", 0),
+        ("kd", "resnet32x4", "resnet8x4", 0),
         ("vid", "resnet32x4", "resnet8x4", 258_048),
         ("simkd", "resnet32x4", "resnet8x4", 214_016),
         ("ofd", "resnet32x4", "resnet8x4", 86_912),
@@ -228,6 +231,12 @@ def test_the_number_of_extra_parameters(name: str, teacher: str, student: str, t
     with torch.device("meta"):
         adapters = made(name).build(network(student), network(teacher), CONTEXT)
     assert sum(value.numel() for value in adapters.parameters() if value.requires_grad) == trained
+
+
+def test_crd_s_two_banks_hold_a_row_per_image() -> None:
+    with torch.device("meta"):
+        adapters = made("crd").build(network("resnet8x4"), network("resnet32x4"), CONTEXT)
+    assert sum(value.numel() for key, value in adapters.named_buffers() if key.startswith("memory")) == 12_800_000
 
 
 @pytest.mark.parametrize(
@@ -545,6 +554,7 @@ def test_maps_are_averaged_or_repeated_to_another_size() -> None:
     for size in ((4, 1), (8, 4), (2, 2), (16, 8), (3, 3), (12, 6)):
         expected = torch.nn.functional.adaptive_avg_pool2d(features, size)
         assert torch.allclose(resized(features, size), expected)
+    assert resized(features, (8, 4)) is features
 
 
 def test_locality_s_resizing_is_bilinear() -> None:
