@@ -75,6 +75,30 @@ def test_the_papers_values(preset: str, distiller: str, dataset: str, pair: str,
     assert expected.items() <= resolved(preset, distiller, dataset, pair).items()
 
 
+@pytest.mark.parametrize(
+    ("preset", "distiller", "dataset", "pair", "unpublished"),
+    [
+        ("chen2021reviewkd", "reviewkd", "cifar100", "vgg13 -> vgg8", True),
+        ("chen2021reviewkd", "reviewkd", "cifar100", "resnet32x4 -> resnet8x4", False),
+        ("guo2023catkd", "catkd", "cifar100", "ResNet50 -> vgg8", True),
+        ("guo2023catkd", "catkd", "cifar100", "ResNet50 -> MobileNetV2", False),
+        ("liu2023fcfd", "fcfd", "cifar100", "resnet110 -> resnet32", True),
+        ("hossain2025luminet", "luminet", "cifar100", "WRN-40-2 -> WRN-16-2", True),
+        ("zhao2022dkd", "dkd", "cifar100", "wrn_40_2 -> resnet8x4", True),
+        ("zhao2022dkd", "dkd", "cifar100", "ResNet50 -> MobileNetV2", False),
+        ("sun2024logit", "kd", "cifar100", "wrn_40_2 -> ShuffleV1", True),
+        ("sun2024logit", "kd", "cifar100", "wrn_40_2 -> MobileNetV2", False),
+        ("sun2024logit", "mlkd", "cifar100", "wrn_40_2 -> MobileNetV2", True),
+        ("sun2024logit", "ctkd", "cifar100", "vgg13 -> vgg8", True),
+        ("sun2024logit", "dkd", "imagenet", "resnet34 -> resnet18", True),
+    ],
+)
+def test_results_without_constants_are_marked(
+    preset: str, distiller: str, dataset: str, pair: str, unpublished: bool
+) -> None:
+    assert load_preset(preset).is_unpublished(distiller, dataset, pair) is unpublished
+
+
 def test_sources_are_weakest_first_and_named() -> None:
     pair = "resnet34 -> resnet18"
     sources = [source for source, _ in load_preset("sun2024logit").constants("kd", "imagenet", pair)]
