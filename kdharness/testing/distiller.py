@@ -143,7 +143,7 @@ def check_finite(distiller: type[Distiller], config: Config = None) -> None:
 
 
 def check_gradients(distiller: type[Distiller], config: Config = None) -> None:
-    """Every term that has a weight teaches the student or an adapter; every trainable adapter learns."""
+    """Every term that has a weight teaches the student or an adapter; every trainable adapter learns, if in a phase."""
     bench = Bench.make(distiller, config)
     learners = {f"student.{key}": parameter for key, parameter in bench.student.named_parameters()}
     trained = {f"adapter.{key}": value for key, value in bench.adapters.named_parameters() if value.requires_grad}
@@ -157,6 +157,12 @@ def check_gradients(distiller: type[Distiller], config: Config = None) -> None:
         expect(bool(moved), f"{term} reaches neither the student nor an adapter")
         reached |= moved
     expect(bool(reached - trained.keys()), "nothing reaches the student")
+    for phase in bench.distiller.phases():
+        value = torch.stack(list(phase.losses(*bench.outputs(), bench.batch).values())).sum()
+        held = {id(parameter) for module in phase.trainable for parameter in module.parameters()}
+        learning = {key: parameter for key, parameter in trained.items() if id(parameter) in held}
+        gradients = torch.autograd.grad(value, list(learning.values()), allow_unused=True) if learning else ()
+        reached |= {key for key, found in zip(learning, gradients, strict=True) if found is not None and found.any()}
     lost = sorted(trained.keys() - reached)
     expect(not lost, f"no term reaches {', '.join(lost)}")
 

@@ -51,10 +51,6 @@ ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {
     "mlkd": ("instance", "batch", "class"),
 }
 
-EXPECTED_TO_FAIL: Mapping[tuple[str, str], str] = {
-    ("ft", "check_gradients"): "the paraphraser learns in a phase, where this check does not look",
-}
-
 CASES = [
     pytest.param(name, values, id=f"{name}-{'-'.join(str(value) for value in values.values()) or 'defaults'}")
     for name in DISTILLERS
@@ -72,11 +68,7 @@ def test_law(
     name: str,
     values: dict[str, object],
     check: Callable[[type[Distiller], DistillerConfig | None], None],
-    request: pytest.FixtureRequest,
 ) -> None:
-    reason = EXPECTED_TO_FAIL.get((name, check.__name__))
-    if reason:
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
     check(DISTILLERS.get(name), config_of(name, values))
 
 
