@@ -11,6 +11,7 @@ import pickle
 import runpy
 import struct
 import subprocess
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -107,6 +108,12 @@ def torchscript(path, canary):
 
 
 @case
+def a_scripted_network(path, _):
+    with warnings.catch_warnings(action="ignore"):  # deprecated, but files of it are about
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
+
+
+@case
 def another_pickle_in_the_zip(path, canary):
     torch.save(weights(bias=Calls(os.system, touch(canary))), path)
     _rewrite(path, lambda name, data: (name.replace("data.pkl", "extra/data.pkl"), data))
@@ -161,6 +168,11 @@ def meta(path, _):
 @case
 def complex_numbers(path, _):
     torch.save(weights(bias=torch.ones(3, dtype=torch.complex64)), path)
+
+
+@case
+def lazily_negated(path, _):
+    torch.save(weights(bias=torch._neg_view(torch.ones(3))), path)
 
 
 @case
@@ -305,7 +317,7 @@ def absolute_names(path, _):
 @case
 def a_record_twice(path, _):
     torch.save(weights(), path)
-    with zipfile.ZipFile(path, "a") as archive, __import__("warnings").catch_warnings(action="ignore"):
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings(action="ignore"):
         archive.writestr(archive.namelist()[0], b"other")
 
 

@@ -4,6 +4,8 @@ import argparse
 import io
 import json
 import os
+import resource
+import signal
 import socket
 import sys
 import warnings
@@ -15,7 +17,7 @@ import safetensors.torch
 import torch
 from hostile_files import CASES, weights
 
-from kdharness.core.errors import BadInput, ExitCode
+from kdharness.core.errors import BadInput, EnvironmentRefused, ExitCode
 from kdharness.models.released import child
 from kdharness.models.released.reading import read_released
 
@@ -40,6 +42,8 @@ SAID = {
     "_bare": "executable code",
     "a_whole_module": "executable code (torch.nn.modules.linear.Linear)",
     "torchscript": "TorchScript",
+    "a_scripted": "TorchScript",
+    "lazily": "lazily negated or conjugated tensor: bias",
     "stride_0_": "repeats its own memory",
     "overlapping_windows": "repeats its own memory",
     "two_keys_one_memory": "share memory: a and b",
@@ -230,6 +234,53 @@ def test_what_takes_memory_or_dies_is_refused(tmp_path, monkeypatch):
     script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(BadInput, match="SIGSEGV"):
         read_released(path)
+    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)")
+    with pytest.raises(BadInput, match="more time"):
+        read_released(path)
+
+
+def test_what_is_the_machine_s_fault_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    path, script = tmp_path / "a.pth", tmp_path / "child.py"
+    torch.save(weights(), path)
+    monkeypatch.setattr("kdharness.models.released.reading._CHILD", script)
+    script.write_text(
+        """import sys; print('{"what": "No space left on device", "remedy": ""}', file=sys.stderr); sys.exit(3)"""
+    )
+    with pytest.raises(EnvironmentRefused, match=r"no room for the weights: No space left"):
+        read_released(path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EnvironmentRefused, match="temporary file") as refused:
+        read_released(path)
+    assert "TMPDIR" in refused.value.remedy
+
+
+def test_a_full_disk_is_no_refusal_and_limits_are_lowered_only(tmp_path, monkeypatch):
+    path, limit = tmp_path / "a.pth", child.limit
+    torch.save(weights(), path)
+
+    def with_less(size: int) -> None:
+        for what in (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE):
+            resource.setrlimit(what, (500, 500))
+        limit(size)
+
+    monkeypatch.setattr(child, "limit", with_less)
+    code, said, _ = in_child(path, tmp_path)
+    assert (code, said) == (3, {"what": "File too large", "remedy": ""})
+    monkeypatch.setattr(resource, "RLIMIT_FSIZE", resource.RLIMIT_CORE)
+    assert in_child(path, tmp_path)[0] == 0
+
+
+def test_a_killed_reader_leaves_nothing(tmp_path, monkeypatch):
+    path, folder = tmp_path / "a.pth", tmp_path / "tmp"
+    torch.save(weights(), path)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setattr("kdharness.models.released.reading._convert", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    pid = os.fork()
+    if pid == 0:
+        read_released(path)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert list(folder.iterdir()) == []
 
 
 def made(kind: str, path: Path) -> None:

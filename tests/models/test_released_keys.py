@@ -68,7 +68,10 @@ def test_half_precision_becomes_float32_and_what_does_not_fit_in_is_refused(cifa
         (lambda: built("vgg8", 100), ["missing", "unexpected", "fit vgg8 but for the head", "has 100 classes"]),
         (lambda: behind("module.", built("resnet14")), ["fit resnet14 exactly: --model resnet14"]),
         (lambda: {**built("resnet8"), "a.weight": torch.ones(2, 3)}, ["a.weight  -         2×3", "1 unexpected"]),
-        (lambda: {**built("resnet8"), "fc.bias": torch.ones(10).long()}, ["fc.bias"]),
+        (
+            lambda: {**built("resnet8"), "fc.bias": torch.ones(10).long()},
+            ["fc.bias  10 float32  10 int64", "1 of another number format", "quantised"],
+        ),
         (lambda: {"a": torch.ones(1)}, ["... and 38 more", "Not one key is the network's"]),
         (lambda: without("fc", built("resnet8")), ["fc.bias", "head is missing"]),
         (lambda: without("var", built("resnet8")), ["9 missing", "no network"]),

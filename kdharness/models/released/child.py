@@ -1,8 +1,9 @@
 """The process that opens a foreign model file: stdin is the file, stdout becomes plain safetensors or stays empty.
 
-Run by its path, not as part of the package: it imports torch and safetensors only, and after that limits itself to
-the memory and time that a file of this size can need and to no further files or processes. A file is refused by exit
-code 2 and one line of JSON on stderr. Nothing here trusts a length, a shape or an attribute before it is checked.
+Run by its path, not as part of the package: it imports torch and safetensors only, and after that limits itself to the
+memory and time that a file of this size can need and to no further files or processes. A file is refused by exit code 2
+and one line of JSON on stderr; exit code 3 and such a line mean that the weights could not be written. Nothing here
+trusts a length, a shape or an attribute before it is checked.
 """
 
 import codecs
@@ -124,6 +125,11 @@ def _check_zip(file: BinaryIO, size: int) -> None:
             names = [record.filename for record in records]
             if len(records) > MOST_KEYS + 100 or len(set(names)) < len(names):
                 raise Refused(f"is not a PyTorch file: its zip has {len(names):,} records, some of them twice")
+            if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+                raise Refused(
+                    "is a TorchScript program, not weights alone",
+                    "Save its state_dict where it came from: torch.save(model.state_dict(), FILE).",
+                )
             for record in records:
                 name = record.filename
                 if name.startswith("/") or "\\" in name or ".." in name.split("/"):
@@ -131,11 +137,6 @@ def _check_zip(file: BinaryIO, size: int) -> None:
                 if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
                     size_there = f"{record.file_size:,} bytes in {_shown(name)}"
                     raise Refused(f"is a compressed zip ({size_there}), which PyTorch never writes")
-                if name.endswith("/constants.pkl") or "/code/" in name:
-                    raise Refused(
-                        "is a TorchScript program, not weights alone",
-                        "Save its state_dict where it came from: torch.save(model.state_dict(), FILE).",
-                    )
                 if name.endswith(".pkl") and record.file_size > MOST_PICKLE_BYTES:
                     raise Refused(f"holds a pickle of {record.file_size:,} bytes, far more than any model's keys need")
             if sum(record.file_size for record in records) > size:
@@ -246,6 +247,8 @@ def _plain_bytes(key: str, value: Any) -> int:
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.dtype not in DTYPES:
         dtype = str(value.dtype).removeprefix("torch.")
         raise Refused(f"holds a tensor of kind {dtype}, {value.layout}, {value.device.type} under {_shown(key)}")
+    if value.is_neg() or value.is_conj():  # the bytes in memory would not be the values
+        raise Refused(f"holds a lazily negated or conjugated tensor: {_shown(key)}")
     reach = 0
     for stride, n in sorted((stride, n) for n, stride in zip(value.shape, value.stride(), strict=True) if n > 1):
         if stride <= reach:
@@ -277,7 +280,7 @@ def _line(error: Exception) -> str:
 def limit(size: int) -> None:
     """From here on: the memory and seconds that `size` bytes can need, no new file, no new process, no core dump."""
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115,PTH123
-    seconds = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 10 + size // (20 * 2**20)
+    seconds = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 4 + size // (20 * 2**20)
     limits = {
         resource.RLIMIT_AS: used + 2**30 + 6 * size,
         resource.RLIMIT_CPU: seconds,
@@ -287,7 +290,10 @@ def limit(size: int) -> None:
         resource.RLIMIT_NOFILE: 0,
     }
     for what, value in limits.items():
-        resource.setrlimit(what, (value, value))
+        most = resource.getrlimit(what)[1]  # whoever started us may have set a lower limit, which cannot be raised
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        # of seconds the softer limit comes first: its signal says which limit it was
+        resource.setrlimit(what, (value, value + 1 if what == resource.RLIMIT_CPU and value != most else value))
 
 
 def main() -> int:
@@ -297,20 +303,23 @@ def main() -> int:
         with open(0, "rb", closefd=False) as file:
             weights, known = read(file, size)
         data = safetensors.torch.save(weights, {"kdharness": json.dumps(known)})
-        with open(1, "wb", closefd=False) as out:
-            out.write(data)
     except Refused as refused:
         return _say(refused)
     except MemoryError:
         return _say(Refused(f"asks for more memory than a file of {size:,} bytes can need"))
     except Exception as error:  # noqa: BLE001  what no check foresaw is a fault of the file's too
         return _say(Refused(f"cannot be read: {type(error).__name__}: {_line(error)}"))
+    try:
+        with open(1, "wb", closefd=False) as out:
+            out.write(data)
+    except OSError as error:
+        return _say(Refused(str(error.strerror)), 3)
     return 0
 
 
-def _say(refused: Refused) -> int:
+def _say(refused: Refused, code: int = 2) -> int:
     os.write(2, (json.dumps({"what": refused.what, "remedy": refused.remedy}) + "\n").encode())
-    return 2
+    return code
 
 
 def _warm_up() -> None:

@@ -16,6 +16,7 @@ PREFIXES = ("", "module.", "module.student.", "student.")
 TEACHERS = ("module.teacher.", "teacher.")
 """What may stand beside a student's keys in the same file."""
 COUNTER = "num_batches_tracked"
+KINDS = ("of another shape", "of another number format", "missing", "unexpected")
 SHOWN = 10
 """Rows of the table of differences."""
 
@@ -38,8 +39,14 @@ class _Difference:
     """One row: None stands for a missing tensor."""
 
     key: str
-    expected: tuple[int, ...] | None
-    found: tuple[int, ...] | None
+    expected: Tensor | None
+    found: Tensor | None
+
+    @property
+    def kind(self) -> str:
+        if self.expected is None or self.found is None:
+            return "missing" if self.found is None else "unexpected"
+        return "of another shape" if self.expected.shape != self.found.shape else "of another number format"
 
 
 def fit(weights: Mapping[str, Tensor], model: str, dataset: Dataset, *, where: str) -> Fitted:
@@ -82,10 +89,10 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
     for key, value in expected.items():
         if key in found:
             if found[key].shape != value.shape or found[key].is_floating_point() != value.is_floating_point():
-                rows.append(_Difference(key, tuple(value.shape), tuple(found[key].shape)))
+                rows.append(_Difference(key, value, found[key]))
         elif not key.endswith(COUNTER):
-            rows.append(_Difference(key, tuple(value.shape), None))
-    rows += [_Difference(key, None, tuple(value.shape)) for key, value in found.items() if key not in expected]
+            rows.append(_Difference(key, value, None))
+    rows += [_Difference(key, None, value) for key, value in found.items() if key not in expected]
     return rows
 
 
@@ -101,16 +108,14 @@ def _in_order(expected: Mapping[str, Tensor], taken: Mapping[str, Tensor], where
 
 def _table(differences: list[_Difference]) -> str:
     """Some rows of each kind, and how many there are."""
-    kinds: dict[str, list[_Difference]] = {"of another shape": [], "missing": [], "unexpected": []}
+    kinds: dict[str, list[_Difference]] = {kind: [] for kind in KINDS}
     for row in differences:
-        kinds["missing" if row.found is None else "unexpected" if row.expected is None else "of another shape"].append(
-            row
-        )
+        kinds[row.kind].append(row)
     # in turn from each kind, so that none hides the others
     turns = sorted((number, kind) for kind, rows in kinds.items() for number in range(len(rows)))[:SHOWN]
     chosen = [row for kind, rows in kinds.items() for row in rows[: sum(one == kind for _, one in turns)]]
     texts = [("key", "expected", "found")]
-    texts += [(row.key, _shape(row.expected), _shape(row.found)) for row in chosen]
+    texts += [(row.key, _described(row.expected, row.kind), _described(row.found, row.kind)) for row in chosen]
     widths = [max(len(text[column]) for text in texts) for column in range(3)]
     lines = ["  " + "  ".join(one.ljust(width) for one, width in zip(text, widths, strict=True)) for text in texts]
     if len(differences) > SHOWN:
@@ -119,14 +124,19 @@ def _table(differences: list[_Difference]) -> str:
     return "\n".join([*(line.rstrip() for line in lines), f"  {counts}"])
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "-" if shape is None else "×".join(map(str, shape)) or "scalar"
+def _described(tensor: Tensor | None, kind: str) -> str:
+    if tensor is None:
+        return "-"
+    shape = "×".join(map(str, tensor.shape)) or "scalar"
+    return f"{shape} {str(tensor.dtype).removeprefix('torch.')}" if kind == KINDS[1] else shape
 
 
 def _cause(
     network: Model, model: str, dataset: Dataset, taken: Mapping[str, Tensor], differences: list[_Difference]
 ) -> str:
     """The likeliest reason for the differences, and what to do."""
+    if all(row.kind == KINDS[1] for row in differences):
+        return "The keys and shapes are the network's: was it quantised? Import the weights from before that."
     head = _head(network)
     if {row.key for row in differences} <= {f"{head}.weight", f"{head}.bias"}:
         return _of_classes(taken[f"{head}.weight"], dataset) if f"{head}.weight" in taken else "Its head is missing."

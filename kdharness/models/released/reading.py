@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import TemporaryFile, gettempdir
+from typing import IO, Any
 
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from kdharness.models.released.child import Refused
 MOST_BYTES = 4 * 2**30
 _CHILD = Path(__file__).with_name("child.py")
 _SITE = Path(torch.__file__).parents[1]
+_OTHER_PLACE = "Name another folder in TMPDIR."
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
 """All of the environment that the child sees; what torch reads from it could weaken its checks."""
 
@@ -51,15 +52,25 @@ def read_released(path: Path) -> ReleasedFile:
         with open(descriptor, "rb", closefd=False) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         os.lseek(descriptor, 0, os.SEEK_SET)
-        with TemporaryDirectory(prefix="kdharness-") as folder:  # mode 0700
-            plain = Path(folder) / "weights.safetensors"
+        with _nameless() as plain:
             _convert(path, descriptor, plain, size)
-            with safetensors.safe_open(plain, framework="pt") as tensors:
-                known: dict[str, Any] = json.loads(tensors.metadata()["kdharness"])
-                weights = {key: tensors.get_tensor(key).clone() for key in tensors.keys()}  # noqa: SIM118
+            plain.seek(0)
+            content = plain.read()
     finally:
         os.close(descriptor)
-    return ReleasedFile(weights, sha256, size, **known)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    known: dict[str, Any] = json.loads(header["__metadata__"]["kdharness"])
+    return ReleasedFile(safetensors.torch.load(content), sha256, size, **known)
+
+
+def _nameless() -> IO[bytes]:
+    """A file that nobody else can open and that goes with this process, however that ends."""
+    try:
+        return TemporaryFile()
+    except OSError as error:
+        raise EnvironmentRefused(
+            f"no temporary file can be made: {error.strerror or error}", remedy=_OTHER_PLACE
+        ) from error
 
 
 def _open(path: Path) -> int:
@@ -83,30 +94,34 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _convert(path: Path, descriptor: int, plain: Path, size: int) -> None:
+def _convert(path: Path, descriptor: int, plain: IO[bytes], size: int) -> None:
     """Let the child write what the file holds as safetensors to `plain`."""
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(_SITE)}
     try:
-        with plain.open("wb") as out:
-            done = subprocess.run(
-                [sys.executable, "-P", "-W", "ignore", str(_CHILD)],
-                stdin=descriptor,
-                stdout=out,
-                stderr=subprocess.PIPE,
-                env=environment,
-                cwd=plain.parent,
-                timeout=120 + size / 2**22,
-                check=False,
-            )
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", str(_CHILD)],
+            stdin=descriptor,
+            stdout=plain,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd="/",
+            timeout=120 + size / 2**22,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise BadInput("takes too long to read: refused", where=str(path)) from error
     if done.returncode == 0:
         return
     last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    if done.returncode == 2 and last.startswith("{"):
+    if done.returncode in (2, 3) and last.startswith("{"):
         refused = Refused(**json.loads(last))
+        if done.returncode == 3:
+            where = gettempdir()
+            raise EnvironmentRefused(f"no room for the weights: {refused.what}", where=where, remedy=_OTHER_PLACE)
         raise BadInput(refused.what, where=str(path), remedy=refused.remedy)
+    if done.returncode == -signal.SIGXCPU:
+        raise BadInput("takes more time to read than any model of its size: refused", where=str(path))
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise BadInput(f"made the process that reads it die ({name}): refused", where=str(path))
