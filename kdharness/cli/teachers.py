@@ -1,7 +1,7 @@
 """Commands about teachers: import what others trained, list, show, measure and hand on; and a run's student."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ AcceptOption = Annotated[
     str | None,
     typer.Option("--accept-mismatch", metavar="REASON", help="Use it although it scores other than declared; why."),
 ]
+Normalizations = Literal["dataset", "imagenet"]
 TeacherName = Annotated[str, typer.Argument(metavar="NAME", help="An import's name, or the run of a trained teacher.")]
 
 
@@ -41,6 +42,10 @@ def import_(
     name: Annotated[
         str | None, typer.Option("--name", help="What studies call it. [default: MODEL-DATASET-HASH]")
     ] = None,
+    normalization: Annotated[
+        Normalizations | None,
+        typer.Option("--normalization", help="Whose mean and std its images had. [default: the dataset's]"),
+    ] = None,
     home: HomeOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -63,6 +68,7 @@ def import_(
             declared_top1=declared_top1,
             accept=accept,
             name=name,
+            normalization=normalization,
         )
         echo_json(_imported(made)) if as_json else typer.echo(_line(made))
         return
@@ -71,6 +77,7 @@ def import_(
         ("--declared-top1", declared_top1),
         ("--accept-mismatch", accept),
         ("--name", name),
+        ("--normalization", normalization),
     ):
         if value is not None:
             raise BadInput(f"{option} is for one file, {file} is a folder", remedy="import that file by itself")

@@ -222,6 +222,11 @@ class ImportedTeacher:
         """How tables find it among the runs that made teachers."""
         return f"imported-{self.weights_sha256[:12]}"
 
+    @property
+    def normalization(self) -> str:
+        """What its images are fed with, by the recipes' names: `dataset` or `imagenet`."""
+        return str(self.provenance.get("normalization", "dataset"))
+
 
 @dataclass(frozen=True)
 class EpochMetric:

@@ -121,7 +121,8 @@ class Store:
         declared_top1: float | None,
         provenance: Mapping[str, Any],
     ) -> ImportedTeacher:
-        """Enter an import, unverified; one that is there already is returned with its new declared accuracy, if any.
+        """Enter an import, unverified; one that is there already is returned with its new declared accuracy, if any,
+        and as unverified where it is to be fed with another normalisation than before.
 
         Raises BadInput for a name that other weights have, and for another name of the same weights.
         """

@@ -42,6 +42,10 @@ def add(
                 raise BadInput(f"these weights are here already, as {same[0].name}")
             if declared_top1 is not None:
                 _update(connection, name, declared_top1=declared_top1)
+            fed = provenance.get("normalization", same[0].normalization)
+            if fed != same[0].normalization:  # what was measured before says nothing of it
+                _update(connection, name, provenance=dumps({**same[0].provenance, "normalization": fed}))
+                _update(connection, name, measured_top1=None, fingerprint=None, accepted=None, verified_ms=None)
             return _named(connection, name)
         if any(one.name == name for one in known):
             raise BadInput(f"another teacher is called {name!r} already", remedy="choose another --name")

@@ -104,11 +104,15 @@ def _open_inputs(store: Store, study: str, expansion: Expansion, home: Home, dat
     if not any(row.state in ("waiting", "running") for row in store.queue(study)):
         return
     expansion.dataset.split("train")
-    from kdharness.runtime.teachers import verify_teacher  # with torch
+    from kdharness.runtime.inputs import imported_weights  # with torch
+    from kdharness.runtime.teachers import verify_teacher
 
-    for source in expansion.teachers.values():
-        if source.imported is not None and source.imported.measured_top1 is None:
-            verify_teacher(home, store, data, source.imported)
+    for teacher in (source.imported for source in expansion.teachers.values()):
+        if teacher is None:
+            continue
+        imported_weights(home, teacher.weights_sha256, teacher.model)
+        if teacher.measured_top1 is None or teacher.fingerprint != expansion.dataset.fingerprint:
+            verify_teacher(home, store, data, teacher)
 
 
 def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:

@@ -1,5 +1,6 @@
 """How good weights from elsewhere are on the test split, and why they are not what was declared."""
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from kdharness.core.types import Dataset, Normalization, Split
 from kdharness.evaluation.accuracy import evaluate
 from kdharness.models.registry import MODELS
 from kdharness.runtime.slots import gpu_count
+from kdharness.training.data import IMAGENET
 from kdharness.training.inputs import set_products
 
 TOLERANCE = 0.3
@@ -22,11 +24,13 @@ OTHER_NORMALIZATIONS = {
         (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)
     ),
     "the mean and std of CIFAR-100": Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    "the mean and std of ImageNet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "the mean and std of ImageNet": IMAGENET,
     "mean and std 0.5": Normalization((0.5,) * 3, (0.5,) * 3),
     "pixels from 0 to 1": Normalization((0.0,) * 3, (1.0,) * 3),
 }
 """What else networks are fed with in the field, by how a message names it."""
+FED = {"dataset": None, "imagenet": IMAGENET}
+"""What an import may say that its network is fed with; None: the dataset's own. By the names that recipes use."""
 
 
 class Judge:
@@ -51,13 +55,13 @@ class Judge:
         self,
         state: Mapping[str, Tensor],
         model: str,
+        normalization: Normalization | None = None,
         *,
         images: int | None = None,
-        normalization: Normalization | None = None,
     ) -> float:
         """Top-1 accuracy (%) in float32, on the first GPU or the CPU; of the first `images` only, or fed otherwise.
 
-        Raises EnvironmentRefused where the images are not here.
+        Raises EnvironmentRefused where the images are not here, BadInput where a logit is not finite.
         """
         test = self._test
         if images is not None:
@@ -69,33 +73,45 @@ class Judge:
         network.load_state_dict(dict(state), strict=True)
         network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         chosen = normalization or self.dataset.normalization
-        return evaluate(lambda images: network(images).logits, test, chosen, device=device).top1
+        score = evaluate(lambda images: network(images).logits, test, chosen, device=device)
+        if not math.isfinite(score.loss):
+            raise BadInput(
+                f"the logits of this {model} are not finite for the images of {self.dataset.name}: it cannot teach",
+                remedy="Its training diverged, or the file is damaged: take it again from its source.",
+            )
+        return score.top1
 
     def compare(
-        self, name: str, declared: float | None, measured: float, state: Mapping[str, Tensor], model: str
+        self, name: str, declared: float | None, measured: float, state: Mapping[str, Tensor], model: str, fed: str
     ) -> None:
-        """Raise BadInput, with the likely cause, where the accuracy is not the declared one."""
+        """Raise BadInput, with the likely cause, where the accuracy is not the declared one; `fed`: see FED."""
         if declared is None or abs(measured - declared) <= TOLERANCE:
             return
+        cause = self._cause(declared, measured, state, model, fed)
         raise BadInput(
             f"{name} scores {measured:.2f} % on the test split of {self.dataset.name}, declared are {declared:.2f} % "
             f"({abs(measured - declared):.2f} points apart, {TOLERANCE} are allowed)",
-            remedy=f"{self._cause(declared, measured, state, model)}\nTo use it all the same: --accept-mismatch REASON",
+            remedy=f"{cause}\nTo use it all the same: --accept-mismatch REASON",
         )
 
-    def _cause(self, declared: float, measured: float, state: Mapping[str, Tensor], model: str) -> str:
+    def _cause(self, declared: float, measured: float, state: Mapping[str, Tensor], model: str, fed: str) -> str:
         """The likeliest reason: other normalisations are tried, the rest is told by how far the numbers are apart."""
-        own = self.top1(state, model, images=TRIED_IMAGES)
+        chosen = FED[fed] or self.dataset.normalization
+        own = self.top1(state, model, chosen, images=TRIED_IMAGES)
+        others = {**OTHER_NORMALIZATIONS, "this dataset's mean and std": self.dataset.normalization}
         scores = {
-            how: self.top1(state, model, images=TRIED_IMAGES, normalization=normalization)
-            for how, normalization in OTHER_NORMALIZATIONS.items()
-            if normalization != self.dataset.normalization
+            how: self.top1(state, model, normalization, images=TRIED_IMAGES)
+            for how, normalization in others.items()
+            if normalization != chosen
         }
         best = max(scores, key=lambda how: scores[how])
         if measured < declared and scores[best] > own + 0.5 * (declared - measured):
+            own_is = "this dataset" if fed == "dataset" else fed
+            options = [name for name, one in FED.items() if others[best] == (one or self.dataset.normalization)]
             return (
                 f"It was trained with another normalisation: fed with {best} it scores {scores[best]:.2f} % "
-                f"where this dataset's gives {own:.2f} % (first {TRIED_IMAGES:,} images)."
+                f"where {own_is}'s gives {own:.2f} % (first {TRIED_IMAGES:,} images)."
+                + "".join(f"\nTo feed it so: --normalization {name}" for name in options)
             )
         if measured < 200 / self.dataset.num_classes:
             return "It does little better than guess: other classes or another order of them, or weights never trained."

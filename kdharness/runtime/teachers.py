@@ -1,7 +1,7 @@
 """Teachers that others trained: read, fitted, measured on the test split and kept; or measured later."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kdharness.core.errors import BadInput, KdHarnessError, UnknownName
@@ -14,7 +14,7 @@ from kdharness.models.released.reading import read_released
 from kdharness.results.records import ImportedTeacher
 from kdharness.results.store import Store
 from kdharness.runtime.inputs import imported_weights
-from kdharness.runtime.judge import TOLERANCE, Judge
+from kdharness.runtime.judge import FED, TOLERANCE, Judge
 from kdharness.training import weights
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -32,11 +32,14 @@ def import_teacher(
     declared_top1: float | None = None,
     accept: str | None = None,
     name: str | None = None,
+    normalization: str | None = None,
 ) -> ImportedTeacher:
     """Take the weights of a foreign file into the home; unverified where the dataset's images are not here.
 
-    Without `model` the file's folder names it, as mdistiller's do. Raises BadInput where the file, its keys or (unless
-    there is a reason to `accept` it) its accuracy are not what was said; nothing is kept then.
+    Without `model` the file's folder names it, as mdistiller's do. It is fed with the dataset's normalisation, or
+    ImageNet's (`imagenet`), whenever it is measured; None: as it was before, where it is here already. Raises BadInput
+    where the file, its keys or (unless there is a reason to `accept` it) its accuracy are not what was said; nothing is
+    kept then.
     """
     images = open_dataset(dataset, data)
     listed = model_name(model, images.name) if model else _model_of(file.absolute().parent, images.name)
@@ -44,8 +47,19 @@ def import_teacher(
         raise BadInput("which network is it?", where=str(file), remedy="name it with --model")
     if name is not None and (not _NAME.fullmatch(name) or name in _TAKEN_NAMES):
         raise BadInput(f"{name!r} cannot be a teacher's name", remedy="letters, digits, `.`, `_` and `-`, at most 64")
-    judge = Judge(images)
-    return _import(home, store, file, listed, judge, declared_top1=declared_top1, accept=accept, name=name)
+    if declared_top1 is not None and not 0 <= declared_top1 <= 100:
+        raise BadInput(f"{declared_top1} cannot be a declared accuracy", remedy="percent: from 0 to 100")
+    return _import(
+        home,
+        store,
+        file,
+        listed,
+        Judge(images),
+        declared_top1=declared_top1,
+        accept=accept,
+        name=name,
+        normalization=normalization,
+    )
 
 
 def import_folder(
@@ -84,6 +98,7 @@ def _import(
     declared_top1: float | None = None,
     accept: str | None = None,
     name: str | None = None,
+    normalization: str | None = None,
 ) -> ImportedTeacher:
     """See import_teacher; `model` is a listed name. The file is read before any image is asked for."""
     dataset = judge.dataset
@@ -91,15 +106,16 @@ def _import(
     fitted = fit(found.weights, model, dataset, where=str(file))
     sha256 = weights.weights_sha256(fitted.weights)
     this = (model, dataset.name, sha256)
-    known = next(
-        (one for one in store.imported_teachers() if (one.model, one.dataset, one.weights_sha256) == this), None
-    )
+    imports = store.imported_teachers()
+    known = next((one for one in imports if (one.model, one.dataset, one.weights_sha256) == this), None)
+    _free(name, known, imports)
     if declared_top1 is None and known is not None:  # the same file again
         declared_top1, accept = known.declared_top1, accept or known.accepted
     name = name or (known.name if known is not None else f"{model}-{dataset.name}-{sha256[:8]}")
-    measured = judge.top1(fitted.weights, model) if judge.has_images else None
+    fed = normalization or (known.normalization if known is not None else "dataset")
+    measured = judge.top1(fitted.weights, model, FED[fed]) if judge.has_images else None
     if measured is not None and not accept:
-        judge.compare(name, declared_top1, measured, fitted.weights, model)
+        judge.compare(name, declared_top1, measured, fitted.weights, model, fed)
     weights.save_weights(home.imported_weights(sha256), fitted.weights)
     teacher = store.add_teacher(
         name=name,
@@ -109,7 +125,7 @@ def _import(
         path=str(home.imported_weights(sha256).relative_to(home.root)),
         declared_top1=declared_top1,
         provenance={
-            "file": str(file.absolute()),
+            "file": str(file.absolute()).encode(errors="backslashreplace").decode(),  # a name may be no UTF-8
             "file_sha256": found.sha256,
             "bytes": found.bytes,
             "format": found.format,
@@ -118,9 +134,18 @@ def _import(
             "counters_added": fitted.counters,
             "keys_left_out": fitted.left_out,
             "figures": dict(found.figures),
+            "normalization": fed,
         },
     )
     return teacher if measured is None else _enter(store, teacher, measured, dataset, accept)
+
+
+def _free(name: str | None, known: ImportedTeacher | None, imports: Sequence[ImportedTeacher]) -> None:
+    """Raise BadInput where the weights are here by another name, or other weights have the name."""
+    if known is not None and name not in (None, known.name):
+        raise BadInput(f"these weights are here already, as {known.name}", remedy="use that name in studies")
+    if known is None and any(one.name == name for one in imports):
+        raise BadInput(f"another teacher is called {name!r} already", remedy="choose another --name")
 
 
 def verify_teacher(
@@ -130,9 +155,10 @@ def verify_teacher(
     reason to `accept` it), EnvironmentRefused where its weights or the images are missing."""
     judge = Judge(open_dataset(teacher.dataset, data))
     state = imported_weights(home, teacher.weights_sha256, teacher.model)
-    measured = judge.top1(state, teacher.model)
+    accept = accept or teacher.accepted
+    measured = judge.top1(state, teacher.model, FED[teacher.normalization])
     if not accept:
-        judge.compare(teacher.name, teacher.declared_top1, measured, state, teacher.model)
+        judge.compare(teacher.name, teacher.declared_top1, measured, state, teacher.model, teacher.normalization)
     return _enter(store, teacher, measured, judge.dataset, accept)
 
 

@@ -1,7 +1,9 @@
 """Imported teachers: measured or honestly not, compared with what was declared, and fed to runs by their hash."""
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -13,11 +15,12 @@ from kdharness.core.records import Teacher, WantedRun
 from kdharness.datasets.digits import Digits
 from kdharness.models.registry import MODELS
 from kdharness.models.released import child, reading
-from kdharness.runtime import judge, teachers
+from kdharness.runtime import command, judge, teachers
 from kdharness.runtime.export_model import export_run, export_teacher
 from kdharness.runtime.inputs import imported_weights, teacher_weights
 from kdharness.runtime.job import run_job
 from kdharness.runtime.teachers import import_folder, import_teacher, verify_teacher
+from kdharness.study.teachers import TeacherSource
 from kdharness.training.weights import weights_sha256
 
 
@@ -31,7 +34,7 @@ def quick(monkeypatch):
                 weights, known = child.read(file, size)
         except child.Refused as refused:
             raise BadInput(refused.what, where=str(path)) from refused
-        safetensors.torch.save_file(weights, plain, {"kdharness": json.dumps(known)})
+        plain.write(safetensors.torch.save(weights, {"kdharness": json.dumps(known)}))
 
     monkeypatch.setattr(reading, "_convert", convert)
     how = "the mean and std of ImageNet"
@@ -101,18 +104,75 @@ def test_within_the_tolerance_no_reason_is_kept(home, store, file):
 
 
 def test_the_cause_of_a_mismatch_is_looked_for(home, store, file, monkeypatch):
-    def top1(_judge, _state, _model, *, images=None, normalization=None):
+    def top1(_judge, _state, _model, normalization=None, *, images=None):
         return 40.0 if normalization is None or normalization.std != (0.229, 0.224, 0.225) else 79.0
 
     monkeypatch.setattr(judge.Judge, "top1", top1)
     with pytest.raises(BadInput) as refused:
         take(home, store, file, declared_top1=79.42)
     assert "another normalisation: fed with the mean and std of ImageNet it scores 79.00 %" in refused.value.remedy
+    assert "\nTo feed it so: --normalization imagenet\n" in refused.value.remedy
+    made = take(home, store, file, declared_top1=79.2, normalization="imagenet")
+    assert (made.measured_top1, made.accepted) == (79.0, None)
+    with pytest.raises(BadInput, match=r"40\.00") as refused:
+        take(home, store, file, normalization="dataset")
+    assert store.imported_teachers() == [made]
     monkeypatch.setattr(judge.Judge, "top1", lambda *_, **__: 40.0)
     for declared, cause in ((41.0, "best epoch"), (60.0, "other preprocessing, other training data")):
         with pytest.raises(BadInput, match=r"40\.00") as refused:
             take(home, store, file, declared_top1=declared)
         assert cause in refused.value.remedy
+
+
+def test_the_normalisation_is_kept_and_used_again(home, store, file, without_images):
+    made = take(home, store, file, normalization="imagenet")
+    assert made.normalization == made.provenance["normalization"] == "imagenet"
+    assert take(home, store, file).normalization == "imagenet"
+    without_images.undo()  # which lets the real child in, too: no file is read from here on
+    dataset = Digits(home.data)
+    measured = {fed: judge.Judge(dataset).top1(state(), "resnet14", judge.FED[fed]) for fed in judge.FED}
+    assert measured["imagenet"] != measured["dataset"]
+    assert verify_teacher(home, store, home.data, made).measured_top1 == measured["imagenet"]
+
+
+def test_what_was_measured_with_another_normalisation_does_not_stand(home, store, file, monkeypatch):
+    assert take(home, store, file, declared_top1=79.42, accept="a test").verified
+    monkeypatch.setattr(judge.Judge, "has_images", False)
+    made = take(home, store, file, normalization="imagenet")
+    assert (made.measured_top1, made.verified, made.fingerprint) == (None, None, None)
+
+
+def test_what_was_accepted_once_is_measured_again_without_a_word(home, store, file):
+    made = take(home, store, file, declared_top1=79.42, accept="a test")
+    assert verify_teacher(home, store, home.data, made).accepted == "a test"
+
+
+def test_a_name_that_is_taken_leaves_nothing(home, store, file, tmp_path):
+    made, other = take(home, store, file, name="mine"), tmp_path / "other.pth"
+    torch.save(state(seed=1), other)
+    with pytest.raises(BadInput, match="'mine' already"):
+        take(home, store, other, name="mine")
+    with pytest.raises(BadInput, match="here already, as mine"):
+        take(home, store, file, name="yours")
+    assert list(home.imported_weights("x").parent.iterdir()) == [home.imported_weights(made.weights_sha256)]
+
+
+@pytest.mark.parametrize(("key", "value"), [("bn1.running_var", -1.0), ("conv1.weight", 1e38)])
+def test_weights_whose_logits_are_not_finite_are_refused(home, store, tmp_path, key, value):
+    bad = state()
+    bad[key] = torch.full_like(bad[key], value)
+    torch.save(bad, tmp_path / "bad.pth")
+    with pytest.raises(BadInput, match="not finite"):
+        take(home, store, tmp_path / "bad.pth")
+    assert store.imported_teachers() == []
+
+
+def test_a_file_of_any_name_is_read_and_no_number_is_no_accuracy(home, store, file):
+    odd = Path(os.fsdecode(os.fsencode(file.parent) + b"/\xff.pth"))
+    file.rename(odd)
+    assert take(home, store, odd).provenance["file"].endswith("\\udcff.pth")
+    with pytest.raises(BadInput, match="nan cannot be a declared accuracy"):
+        take(home, store, odd, declared_top1=float("nan"))
 
 
 def test_without_the_images_it_is_unverified_until_it_is_measured(home, store, file, without_images):
@@ -160,6 +220,25 @@ def test_a_run_is_fed_the_import_that_its_setting_names(home, store, file):
         teacher_weights(home, store, taught)
     take(home, store, file)
     assert teacher_weights(home, store, taught)[1] == made.weights_sha256
+
+
+def test_before_the_first_job_imports_are_there_and_measured_on_these_images(home, store, file):
+    made = take(home, store, file)
+    ask(store, [WantedRun(setting("none"), 0, "final", "none", "resnet8", "resnet8", None)], "one")
+
+    def open_inputs(teacher):
+        source = TeacherSource(teacher.model, imported=teacher)
+        expansion = SimpleNamespace(dataset=Digits(home.data), teachers={teacher.model: source})
+        command._open_inputs(store, "one", expansion, home, home.data)  # type: ignore[arg-type]
+        return store.imported_teachers()[0]
+
+    assert open_inputs(made) == made
+    other = store.verified(made.name, measured_top1=1.0, fingerprint="of other images")
+    assert open_inputs(other).fingerprint == Digits.fingerprint
+    assert store.imported_teachers()[0].measured_top1 == made.measured_top1
+    home.imported_weights(made.weights_sha256).unlink()
+    with pytest.raises(EnvironmentRefused, match="gone"):
+        open_inputs(made)
 
 
 def released(folder: Path, name: str, weights, file: str = "ckpt_epoch_240.pth") -> Path:
