@@ -6,7 +6,6 @@ that torchvision checks.
 
 import socket
 from collections.abc import Mapping
-from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +18,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.types import Normalization
 from kdharness.datasets.cache import Arrays
 from kdharness.datasets.cifar_files import decoded
-from kdharness.datasets.files import CachedImages, FromFiles
+from kdharness.datasets.files import OfficialImages
 from kdharness.datasets.official import OfficialFiles
 from kdharness.datasets.official import fingerprint as fingerprint_of
 from kdharness.datasets.registry import DATASETS
@@ -32,7 +31,7 @@ MOST_BYTES = 256 * 2**20
 """What an archive may unpack to; the official ones are 178 MiB at most."""
 
 
-class _Cifar(FromFiles):
+class _Cifar(OfficialImages):
     """60,000 photographs of 32x32 pixels; the order is that of the official files.
 
     They are looked for in the data directory: the archive, or the directory that torchvision unpacks from it; without
@@ -42,10 +41,8 @@ class _Cifar(FromFiles):
     image_shape = (3, 32, 32)
     train_size = 50_000
     test_size = 10_000
-    name: str
     num_classes: int
     normalization: Normalization
-    fingerprint: str
     recipe: str
     teacher_recipe: str
     url: str
@@ -57,20 +54,6 @@ class _Cifar(FromFiles):
     test_files: Mapping[str, str]
     labels: bytes
     """Where the labels stand in a file."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-
-    @cached_property
-    def images(self) -> CachedImages:
-        return CachedImages(
-            name=self.name,
-            place=self._data / f"{self.name}-{self.fingerprint[:12]}",
-            image_shape=self.image_shape,
-            train_size=self.train_size,
-            test_size=self.test_size,
-            decode=self.reread,
-        )
 
     @property
     def missing(self) -> str | None:

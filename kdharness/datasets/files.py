@@ -79,3 +79,27 @@ class FromFiles(ABC):
     def split(self, part: Literal["train", "val", "test"], validation: float = 0.0) -> Split:
         """See `Dataset.split`. Raises EnvironmentRefused without the files, BadInput where they cannot be used."""
         return self.images.split(part, validation)
+
+
+class OfficialImages(FromFiles):
+    """A set whose files are known: its facts are constants of the code, and name the cache."""
+
+    name: str
+    fingerprint: str
+    image_shape: tuple[int, int, int]
+    train_size: int
+    test_size: int
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    @cached_property
+    def images(self) -> CachedImages:
+        return CachedImages(
+            name=self.name,
+            place=self._data / f"{self.name}-{self.fingerprint[:12]}",
+            image_shape=self.image_shape,
+            train_size=self.train_size,
+            test_size=self.test_size,
+            decode=self.reread,
+        )

@@ -5,8 +5,6 @@ and hashes of the files are those that torchvision checks.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.types import Normalization
 from kdharness.datasets.cache import Arrays
-from kdharness.datasets.files import CachedImages, FromFiles
+from kdharness.datasets.files import OfficialImages
 from kdharness.datasets.official import OfficialFiles
 from kdharness.datasets.official import fingerprint as fingerprint_of
 from kdharness.datasets.registry import DATASETS
@@ -25,7 +23,7 @@ MOST_BYTES = 4 * 2**30
 
 
 @DATASETS.add("stl10")
-class Stl10(FromFiles):
+class Stl10(OfficialImages):
     """10 classes, 96x96 pixels, 500 images of each for training and 800 for the test.
 
     The normalisation is CAT-KD's (mean and standard deviation 0.5), whose transfer experiments use this set.
@@ -49,20 +47,6 @@ class Stl10(FromFiles):
         "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
         "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
     }
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-
-    @cached_property
-    def images(self) -> CachedImages:
-        return CachedImages(
-            name=self.name,
-            place=self._data / f"{self.name}-{self.fingerprint[:12]}",
-            image_shape=self.image_shape,
-            train_size=self.train_size,
-            test_size=self.test_size,
-            decode=self.reread,
-        )
 
     @property
     def missing(self) -> str | None:

@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.types import Normalization
 from kdharness.datasets.cache import Arrays
-from kdharness.datasets.files import CachedImages, FromFiles
+from kdharness.datasets.files import OfficialImages
 from kdharness.datasets.images import decode_all, first_five
 from kdharness.datasets.official import check_archive
 from kdharness.datasets.official import fingerprint as fingerprint_of
@@ -30,7 +29,7 @@ MOST_FILES, MOST_FILE_BYTES = 200_000, 8 * 2**20
 
 
 @DATASETS.add("tiny-imagenet", "tiny_imagenet")
-class TinyImageNet(FromFiles):
+class TinyImageNet(OfficialImages):
     """Classes are numbered by WordNet id, images by path; `val/images` is sorted into them by its annotations.
 
     The zip is verified by its hash, the directory by its counts: 500 train and 50 test images of every class.
@@ -51,19 +50,8 @@ class TinyImageNet(FromFiles):
     fingerprint = fingerprint_of(md5, normalization)
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        super().__init__(data)
         self._archive, self._folder = data / f"{FOLDER}.zip", data / FOLDER
-
-    @cached_property
-    def images(self) -> CachedImages:
-        return CachedImages(
-            name=self.name,
-            place=self._data / f"{self.name}-{self.fingerprint[:12]}",
-            image_shape=self.image_shape,
-            train_size=self.train_size,
-            test_size=self.test_size,
-            decode=self.reread,
-        )
 
     @property
     def missing(self) -> str | None:
