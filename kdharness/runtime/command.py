@@ -110,6 +110,16 @@ def _open_inputs(store: Store, study: str, expansion: Expansion, home: Home, dat
     for teacher in (source.imported for source in expansion.teachers.values()):
         if teacher is None:
             continue
+        for run in expansion.wanted:
+            fed = run.setting.recipe.normalization
+            taught = any(one.weights_sha256 == teacher.weights_sha256 for one in run.setting.teachers)
+            if taught and fed != teacher.normalization:
+                raise BadInput(
+                    f"{run.label} would feed the teacher {teacher.name} with normalization {fed}, its accuracy was "
+                    f"measured with {teacher.normalization}",
+                    remedy=f"set `recipe: {{normalization: {teacher.normalization}}}`, or import it again with "
+                    f"--normalization {fed}, which measures it so",
+                )
         imported_weights(home, teacher.weights_sha256, teacher.model)
         if teacher.measured_top1 is None or teacher.fingerprint != expansion.dataset.fingerprint:
             verify_teacher(home, store, data, teacher)

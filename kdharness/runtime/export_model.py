@@ -20,6 +20,7 @@ from kdharness.distillers.registry import DISTILLERS
 from kdharness.results.records import ImportedTeacher, RunRow
 from kdharness.results.store import Store
 from kdharness.runtime.inputs import imported_weights
+from kdharness.runtime.judge import FED
 from kdharness.training import weights
 from kdharness.training.files import write_durably
 
@@ -33,7 +34,8 @@ def export_run(home: Home, store: Store, run_id: str, folder: Path, *, data: Pat
     state = weights.load_weights(path)
     if weights.weights_sha256(state) != run.weights_sha256:
         raise EnvironmentRefused(f"the student of run {run.run_id} is damaged", where=str(path))
-    return _write(folder, run.setting.student, state, _run_card(run) | _data_card(run.setting.dataset, data))
+    card = _data_card(run.setting.dataset, data, run.setting.recipe.normalization)
+    return _write(folder, run.setting.student, state, _run_card(run) | card)
 
 
 def export_teacher(home: Home, store: Store, name: str, folder: Path, *, data: Path) -> list[Path]:
@@ -41,7 +43,7 @@ def export_teacher(home: Home, store: Store, name: str, folder: Path, *, data: P
     for teacher in store.imported_teachers():
         if teacher.name == name:
             state = imported_weights(home, teacher.weights_sha256, teacher.model)
-            card = _import_card(teacher) | _data_card(teacher.dataset, data)
+            card = _import_card(teacher) | _data_card(teacher.dataset, data, teacher.normalization)
             return _write(folder, teacher.model, state, card)
     return export_run(home, store, name, folder, data=data)
 
@@ -104,19 +106,21 @@ def _import_card(teacher: ImportedTeacher) -> dict[str, Any]:
     }
 
 
-def _data_card(name: str, data: Path) -> dict[str, Any]:
+def _data_card(name: str, data: Path, normalization: str) -> dict[str, Any]:
     """What the network is fed with; only the name where the dataset is not here."""
     try:
         dataset = open_dataset(name, data)
     except KdHarnessError:
-        return {"data": {"dataset": name}}
+        return {"data": {"dataset": name, "normalization": normalization}}
+    chosen = FED[normalization] or dataset.normalization
     return {
         "data": {
             "dataset": name,
             "fingerprint": dataset.fingerprint,
             "num_classes": dataset.num_classes,
             "image_shape": list(dataset.image_shape),
-            "mean": list(dataset.normalization.mean),
-            "std": list(dataset.normalization.std),
+            "normalization": normalization,
+            "mean": list(chosen.mean),
+            "std": list(chosen.std),
         }
     }

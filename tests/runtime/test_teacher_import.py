@@ -226,9 +226,14 @@ def test_before_the_first_job_imports_are_there_and_measured_on_these_images(hom
     made = take(home, store, file)
     ask(store, [WantedRun(setting("none"), 0, "final", "none", "resnet8", "resnet8", None)], "one")
 
-    def open_inputs(teacher):
+    named = (Teacher(model=made.model, revision=1, weights_sha256=made.weights_sha256),)
+    taught = WantedRun(
+        setting("kd").model_copy(update={"teachers": named}), 0, "final", "KD", "", "resnet8", "resnet14"
+    )
+
+    def open_inputs(teacher, wanted=(taught,)):
         source = TeacherSource(teacher.model, imported=teacher)
-        expansion = SimpleNamespace(dataset=Digits(home.data), teachers={teacher.model: source})
+        expansion = SimpleNamespace(dataset=Digits(home.data), teachers={teacher.model: source}, wanted=wanted)
         command._open_inputs(store, "one", expansion, home, home.data)  # type: ignore[arg-type]
         return store.imported_teachers()[0]
 
@@ -236,6 +241,10 @@ def test_before_the_first_job_imports_are_there_and_measured_on_these_images(hom
     other = store.verified(made.name, measured_top1=1.0, fingerprint="of other images")
     assert open_inputs(other).fingerprint == Digits.fingerprint
     assert store.imported_teachers()[0].measured_top1 == made.measured_top1
+    otherwise = take(home, store, file, normalization="imagenet")
+    with pytest.raises(BadInput, match=r"KD would feed the teacher .* with normalization dataset, .* with imagenet"):
+        open_inputs(otherwise)
+    assert open_inputs(otherwise, ()) == otherwise
     home.imported_weights(made.weights_sha256).unlink()
     with pytest.raises(EnvironmentRefused, match="gone"):
         open_inputs(made)
@@ -301,8 +310,10 @@ def test_an_exported_teacher_loads_where_it_came_from(home, store, file, tmp_pat
     assert told["metrics"] == {"test_top1": made.measured_top1} and told["mismatch_accepted"] == "a test"
     assert told["imported_from"]["file"] == "ckpt_epoch_240.pth" and str(tmp_path) not in card.read_text()
     assert told["data"]["fingerprint"] == Digits.fingerprint
-    again = take(home, store, pth, dataset="digits")
+    again = take(home, store, pth, normalization="imagenet")
     assert again.name == made.name
+    *_, card = export_teacher(home, store, made.name, tmp_path / "out", data=home.data)
+    assert json.loads(card.read_text())["data"]["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_an_exported_student_has_its_card(home, store, tmp_path):
