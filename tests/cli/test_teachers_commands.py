@@ -90,6 +90,7 @@ def test_what_is_refused_ends_with_code_2_and_a_paragraph(kdharness, good, tmp_p
         ((evil,), "--model"),
         ((evil, "--model", "resnet9"), "did you mean"),
         ((good.parent, "--name", "x"), "one file"),
+        ((good.parent, "--normalization", "imagenet"), "--normalization is for one file"),
     ):
         answer = kdharness("teachers", "import", *arguments, *common)
         assert (answer.code, answer.out) == (ExitCode.BAD_INPUT, ""), answer
