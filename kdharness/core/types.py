@@ -233,6 +233,8 @@ class Distiller(ABC):
     """What the student learns from: logits, feature maps, relations among images or layers, or no teacher at all."""
     preset: ClassVar[str | None] = None
     """The preset whose constants it uses where the study names none; None for the defaults of its Config."""
+    order_matters: ClassVar[str] = ""
+    """Why the order of the images in a batch moves its terms; empty where it does not."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -32,6 +32,7 @@ class CC(Distiller):
     paper = "Peng et al., ICCV 2019. Equals RepDistiller b84f547, distiller_zoo/CC.py."
     family = "relations"
     revision = 1
+    order_matters = "the code multiplies the differences of consecutive rows"
     preset = "peng2019cc"
 
     @property

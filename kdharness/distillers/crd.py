@@ -50,6 +50,7 @@ class CRD(Distiller):
     paper = "Tian, Krishnan, Isola, ICLR 2020. Equals RepDistiller b84f547, crd/, and mdistiller a08d46f."
     family = "relations"
     revision = 1
+    order_matters = "negatives are drawn row by row"
     preset = "tian2020crd"
 
     @property

@@ -117,13 +117,14 @@ def check_random(distiller: type[Distiller], config: Config = None) -> None:
 
 
 def check_finite(distiller: type[Distiller], config: Config = None) -> None:
-    """Losses and gradients are finite at logits x 1e4, constant rows, one image, and in bfloat16."""
+    """Losses and gradients are finite at logits x 1e4, constant rows, one image, in bfloat16 and under its autocast."""
     for case, rows, dtype, scale in (
         ("logits x 1e4", 8, torch.float32, 1e4),
         ("logits x 1e4", 8, torch.float64, 1e4),
         ("constant rows", 8, torch.float32, 0.0),
         ("one image", 1, torch.float32, 1.0),
         ("bfloat16", 8, torch.bfloat16, 1.0),
+        ("autocast to bfloat16", 8, torch.float32, 1.0),
         ("bfloat16 logits x 1e4", 8, torch.bfloat16, 1e4),
     ):
         bench = Bench.make(
@@ -131,7 +132,8 @@ def check_finite(distiller: type[Distiller], config: Config = None) -> None:
         )
         student, teacher = (_cast(outputs, dtype) for outputs in bench.outputs())
         logits = (student.logits.detach() * scale).requires_grad_()
-        terms = bench.losses(with_logits(student, logits), with_logits(teacher, teacher.logits * scale))
+        with torch.autocast("cpu", torch.bfloat16, enabled=case.startswith("autocast")):
+            terms = bench.losses(with_logits(student, logits), with_logits(teacher, teacher.logits * scale))
         for term, value in terms.items():
             expect_finite(value, f"{term} is {value} with {case}")
         total = bench.total(terms, LATE)
@@ -196,18 +198,17 @@ def check_views(distiller: type[Distiller], config: Config = None) -> None:
 
 
 def check_batch_order(distiller: type[Distiller], config: Config = None) -> None:
-    """The order of the images in a batch moves no term. (Methods that draw per row are passed over.)"""
+    """The order of the images in a batch moves no term, unless `order_matters` says why it does."""
     bench = Bench.make(distiller, config)
-    if bench.distiller.needs.random:
-        return
     student, teacher = bench.outputs()
-    order = torch.arange(len(bench.batch.labels)).flip(0)
+    order = torch.tensor([3, 0, 6, 1, 7, 4, 2, 5])
     terms = bench.losses(student, teacher)
     shuffled = bench.permuted(order).losses(rows_of(student, order), rows_of(teacher, order))
-    for term, value in terms.items():
-        expect(
-            torch.allclose(value, shuffled[term], rtol=1e-9, atol=1e-12), f"{term} depends on the order of the batch"
-        )
+    moved = [term for term, value in terms.items() if not torch.allclose(value, shuffled[term], rtol=1e-9, atol=1e-12)]
+    if distiller.order_matters:
+        expect(bool(moved), "`order_matters`, but no term depends on the order of the batch")
+    else:
+        expect(not moved, f"{', '.join(moved)} depends on the order of the batch: `order_matters` may say why")
 
 
 def check_predict(distiller: type[Distiller], config: Config = None) -> None:
@@ -248,6 +249,20 @@ def check_zero_at_equal(distiller: type[Distiller], config: Config = None, terms
         expect(float(far.detach()) > 1e-6, f"{term} does not grow away from the teacher's outputs")
 
 
+def check_temperature(distiller: type[Distiller], config: Config = None, terms: Collection[str] = ()) -> None:
+    """The named terms have a T²: their gradients have a limit at high temperature (Hinton et al. 2015, section 2.1)."""
+    high, higher = (
+        _logit_gradients(distiller, (config or distiller.Config()).model_copy(update={"temperature": value}), terms)
+        for value in (400.0, 800.0)
+    )
+    for term, gradient in high.items():
+        expect(float(gradient.abs().max()) > 1e-6, f"{term} has no gradient at high temperature")
+        expect(
+            torch.allclose(gradient, higher[term], rtol=0.05, atol=0.05 * float(gradient.abs().max())),
+            f"the gradient of {term} has no limit at high temperature: a squared temperature is missing",
+        )
+
+
 DISTILLER_CHECKS: tuple[Callable[[type[Distiller], Config], None], ...] = (
     check_declaration,
     check_config_refuses,
@@ -262,6 +277,15 @@ DISTILLER_CHECKS: tuple[Callable[[type[Distiller], Config], None], ...] = (
     check_predict,
     check_phases,
 )
+
+
+def _logit_gradients(distiller: type[Distiller], config: DistillerConfig, terms: Collection[str]) -> dict[str, Tensor]:
+    """Of each term, by the student's logits."""
+    bench = Bench.make(distiller, config)
+    student, teacher = bench.outputs()
+    logits = student.logits.detach().requires_grad_()
+    values = bench.losses(with_logits(student, logits), teacher)
+    return {term: torch.autograd.grad(values[term], logits, retain_graph=True)[0] for term in terms}
 
 
 def _instance(distiller: type[Distiller], config: Config) -> Distiller:

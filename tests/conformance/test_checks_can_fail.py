@@ -117,6 +117,12 @@ class FirstRow(KD):
         return {**super().losses(student, teacher, batch), "ce": student.logits[0].square().sum()}
 
 
+class OrderForNothing(KD):
+    """L = CE"""
+
+    order_matters = "it does not"
+
+
 class UndeclaredStage(FitNet):
     """L = CE"""
 
@@ -163,6 +169,7 @@ class Prediction(KD):
         (Detached, "does not require grad|no gradient|nothing reaches|reaches neither"),
         (HiddenState, "after a resume"),
         (FirstRow, "order of the batch"),
+        (OrderForNothing, "but no term depends on the order"),
         (UndeclaredStage, "stage2"),
         (UndeclaredTail, r"needs\.tails"),
         (UnusedAdapter, "no term reaches adapter"),

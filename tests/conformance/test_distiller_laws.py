@@ -6,7 +6,7 @@ import pytest
 
 from kdharness.core.types import Distiller, DistillerConfig
 from kdharness.distillers.registry import DISTILLERS
-from kdharness.testing.distiller import DISTILLER_CHECKS, check_zero_at_equal
+from kdharness.testing.distiller import DISTILLER_CHECKS, check_temperature, check_zero_at_equal
 
 SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
     "kd": (
@@ -51,6 +51,23 @@ ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {
     "mlkd": ("instance", "batch", "class"),
 }
 
+SQUARED_TEMPERATURE: Mapping[str, tuple[str, ...]] = {
+    "kd": ("kd",),
+    "dkd": ("tckd", "nckd"),
+    "nkd": ("others",),
+    "skd": ("kd",),
+    "simkd": ("kd",),
+    "fcfd": ("kd",),
+    "blockkd": ("kd", "cross"),
+}
+OTHER_TEMPERATURE: Mapping[str, str] = {
+    "luminet": "its square stands in the weight (alpha²), not T²",
+    "dist": "a correlation does not shrink with T, so T² makes it grow",
+    "mlkd": "four of its five temperatures are fixed; the one alone is KD's divergence",
+    "crd": "divides inner products of embeddings",
+}
+"""Methods with a temperature that the law does not hold for, and why."""
+
 CASES = [
     pytest.param(name, values, id=f"{name}-{'-'.join(str(value) for value in values.values()) or 'defaults'}")
     for name in DISTILLERS
@@ -79,3 +96,16 @@ def test_known_minimum(name: str, values: dict[str, object]) -> None:
     if "epsilon" in values:  # a summand in the logarithm moves the minimum
         terms = set()
     check_zero_at_equal(method, config, terms)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DISTILLERS if "temperature" in DISTILLERS.get(name).Config.model_fields]
+)
+def test_squared_temperature(name: str) -> None:
+    assert (name in SQUARED_TEMPERATURE) != (name in OTHER_TEMPERATURE)
+    check_temperature(DISTILLERS.get(name), None, SQUARED_TEMPERATURE.get(name, ()))
+
+
+def test_a_missing_square_of_the_temperature_is_found() -> None:
+    with pytest.raises(AssertionError, match="kd has no limit at high temperature"):
+        check_temperature(DISTILLERS.get("luminet"), None, ("kd",))

@@ -21,6 +21,7 @@ class Everything(Distiller):
 
     paper = "None: made for this test."
     revision = 1
+    order_matters = "noise is drawn row by row"
 
     @property
     def needs(self) -> Needs:
@@ -66,6 +67,8 @@ class Everything(Distiller):
 
 class Peers(Everything):
     """`L = ce + kl`: two students that learn from each other."""
+
+    order_matters = ""
 
     @property
     def needs(self) -> Needs:
