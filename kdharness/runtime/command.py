@@ -73,8 +73,8 @@ def run_command(
 
 
 def _own_command() -> Sequence[str]:
-    """How this program starts itself, the user's plug-ins included."""
-    return (sys.executable, "-m", "kdharness", *(f"--plugin={module}" for module in plugins()))
+    """How this program starts itself, the user's plug-ins included; no module of the working directory (-P) besides."""
+    return (sys.executable, "-P", "-m", "kdharness", *(f"--plugin={module}" for module in plugins()))
 
 
 def _open_home(home: Home) -> None:

@@ -50,7 +50,7 @@ class SubprocessExecutor:
     def __init__(
         self,
         home: Home,
-        command: Sequence[str] = (sys.executable, "-m", "kdharness"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "kdharness"),
         options: JobOptions = JOB_DEFAULTS,
     ) -> None:
         self._home = home

@@ -40,7 +40,7 @@ class MirrorProcess:
         self,
         home: Home,
         store: Store,
-        command: Sequence[str] = (sys.executable, "-m", "kdharness"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "kdharness"),
         *,
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:

@@ -45,7 +45,7 @@ def ui_command(home: Home, port: int | None = None) -> UiCommand:
         raise EnvironmentRefused(f"port {port} is taken", where=HOST, remedy="Choose another one with --port.")
     chosen = port if port is not None else _free_port()
     argv = (
-        sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(chosen), "--workers", "1",
+        sys.executable, "-P", "-m", "mlflow", "ui", "--host", HOST, "--port", str(chosen), "--workers", "1",
         "--backend-store-uri", sqlite_uri(home), "--default-artifact-root", str(home.mlflow_artifacts),
     )  # fmt: skip
     environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

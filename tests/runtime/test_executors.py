@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdharness.core.home import Home
+from kdharness.runtime.command import _own_command
 from kdharness.runtime.executors import InProcessExecutor, SubprocessExecutor
 from kdharness.testing.executor import check_executor
 from kdharness.testing.fake_job import fake_job
@@ -99,3 +100,10 @@ def gone(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def test_a_job_takes_no_module_from_the_working_directory(tmp_path: Path) -> None:
+    """A file called typer.py among the user's own must neither run nor break a job."""
+    (tmp_path / "typer.py").write_text("raise SystemExit('code of the working directory ran')")
+    done = subprocess.run([*_own_command(), "--version"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
