@@ -89,7 +89,7 @@ def _dataset(spec: StudySpec, data: Path, found: Findings) -> "Dataset | None":
     try:
         return dataset_of(spec, data)
     except BadInput as error:
-        found.say(("dataset", "folder"), str(error))
+        found.say(("dataset", "folder"), "; ".join(part for part in (error.what, error.remedy) if part))
         return None
 
 
