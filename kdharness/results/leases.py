@@ -4,7 +4,9 @@ A claim raises the run's fence; every later write names the fence it was claimed
 paused past his lease writes nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, Update, bindparam, exists, insert, select, update
@@ -127,12 +129,12 @@ def end(database: Database, lease: Lease, state: State, reason: str, message: st
         outbox.mark_runs(connection, [lease.run_id], "state")
 
 
-def release(database: Database, lease: Lease, reason: str) -> None:
+def release(database: Database, lease: Lease, reason: str, alone: bool) -> None:
     """See Store.release."""
     with database.write() as connection:
         if not _write(connection, lease, {"state": "waiting", **NOBODY}, _RELEASED):
             raise lost([lease])
-        how = {"outcome": "released", "reason": reason, "counted": False}
+        how = {"outcome": "lost" if alone else "released", "reason": reason, "counted": False}
         write_attempt(connection, lease.run_id, lease.fence, finished_ms=now_ms(), **how)
         outbox.mark_runs(connection, [lease.run_id], "state")
 
@@ -142,7 +144,7 @@ def write_attempt(connection: Connection, run_id: str, number: int, **values: An
     connection.execute(_ATTEMPT, {"its_run": run_id, "its_number": number, **values})
 
 
-def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: int) -> list[Reaped]:
+def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: int, blame: bool) -> list[Reaped]:
     """See Store.reap."""
     with database.read() as connection:
         running = connection.execute(select(schema.Run).where(schema.Run.state == "running")).mappings().all()
@@ -160,37 +162,43 @@ def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: in
             found.append((row, owner, "expired"))
     if not found:
         return []
+    had = Counter(owner_of(row) for row in running)
     with database.write() as connection:
-        reaped = [_take(connection, row, owner, cause, max_attempts) for row, owner, cause in found]
-        taken = [one for one in reaped if one is not None]
-        outbox.mark_runs(connection, [one.run_id for one in taken], "state")
+        reaped = []
+        for row, owner, cause in found:
+            one = Reaped(row["run_id"], "waiting", row["attempts"], cause, owner, had[owner] - 1)
+            reaped.append(_take(connection, row, one, max_attempts, blame))
+        taken = [each for each in reaped if each is not None]
+        outbox.mark_runs(connection, [each.run_id for each in taken], "state")
     return taken
 
 
-def _take(
-    connection: Connection, row: RowMapping, owner: Owner, cause: Literal["dead", "expired"], max_attempts: int
-) -> Reaped | None:
+def _take(connection: Connection, row: RowMapping, taken: Reaped, max_attempts: int, blame: bool) -> Reaped | None:
     """Take the run if nothing has moved since `row` was read; None if a heartbeat or another reaper came first."""
-    run_id, fence = row["run_id"], row["fence"]
-    progress = connection.scalar(
-        select(schema.Attempt.checkpoints).where(schema.Attempt.run_id == run_id, schema.Attempt.number == fence)
-    )
-    futile = 0 if progress else row["futile"] + 1
-    state: State = "failed" if futile >= max_attempts else "waiting"
+    run_id, fence, futile = row["run_id"], row["fence"], row["futile"]
+    counted = blame and not taken.beside
+    if counted:
+        of_attempt = (schema.Attempt.run_id == run_id, schema.Attempt.number == fence)
+        futile = 0 if connection.scalar(select(schema.Attempt.checkpoints).where(*of_attempt)) else futile + 1
     told: dict[str, Any] = {"reason": None, "message": None, "finished_ms": None}
-    if state == "failed":
+    if counted and futile >= max_attempts:
         message = f"{futile} attempts in a row ended without a new checkpoint"
+        taken = replace(taken, state="failed")
         told = {"reason": "no progress", "message": message, "finished_ms": now_ms()}
+    taken = replace(taken, attempts=taken.attempts - (not counted))
     unmoved = update(schema.Run).where(
         schema.Run.run_id == run_id,
         schema.Run.fence == fence,
         schema.Run.state == "running",
         schema.Run.lease_until == row["lease_until"],
     )
-    if not connection.execute(unmoved.values(state=state, futile=futile, **NOBODY, **told)).rowcount:
+    becomes = {"state": taken.state, "attempts": taken.attempts, "futile": futile, **NOBODY, **told}
+    if not connection.execute(unmoved.values(becomes)).rowcount:
         return None
-    write_attempt(connection, run_id, fence, outcome="lost", reason=cause, finished_ms=now_ms())
-    return Reaped(run_id, state, row["attempts"], cause, owner)
+    outcome, reason = ("lost", taken.cause) if blame else ("released", "killed")
+    how = {"outcome": outcome, "reason": reason, "counted": counted}
+    write_attempt(connection, run_id, fence, finished_ms=now_ms(), **how)
+    return taken
 
 
 def retry(database: Database, study: str, run_ids: Sequence[str] | None) -> int:

@@ -77,6 +77,16 @@ class StudyText:
 
 
 @dataclass(frozen=True)
+class Common:
+    """What runs of one seed compute once when they are trained side by side. Equal texts, equal tensors."""
+
+    batches: str
+    """All that determines their batches, but the seed."""
+    answers: str = ""
+    """All that determines a frozen teacher's answers to them; empty where nobody answers."""
+
+
+@dataclass(frozen=True)
 class QueueRow:
     """What a planner has to know of a run."""
 
@@ -90,11 +100,18 @@ class QueueRow:
     owner: Owner | None = None
     slot: str | None = None
     attempts: int = 0
+    fence: int = 0
+    """Raised by every claim."""
     epoch: int = 0
     epochs: int = 0
     lease_expired: bool = False
     label: str = ""
     pair: str = ""
+    student: str = ""
+    common: Common | None = None
+    """None: it shares nothing with anyone."""
+    alone: bool = False
+    """A job that had it died, and it has made no progress since: only a job of its own shows whose fault that was."""
     reason: str | None = None
     message: str | None = None
 
@@ -247,8 +264,11 @@ class Reaped:
     state: State
     """waiting, or failed after too many attempts without progress."""
     attempts: int
+    """Counted ones."""
     cause: Literal["dead", "expired"]
     owner: Owner
+    beside: int = 0
+    """How many other runs the owner had: with any, the attempt counts for none of them."""
 
 
 @dataclass(frozen=True)

@@ -193,16 +193,21 @@ class Store:
         """End the run as failed, diverged, pruned or cancelled. Raises LeaseLost."""
         holding.end(self._database, lease, state, reason, message)
 
-    def release(self, lease: Lease, *, reason: str) -> None:
-        """Give the run back to the queue; the attempt does not count. Raises LeaseLost."""
-        holding.release(self._database, lease, reason)
+    def release(self, lease: Lease, *, reason: str, alone: bool = False) -> None:
+        """Give the run back to the queue; the attempt does not count. Raises LeaseLost.
 
-    def reap(self, is_alive: Callable[[Owner], bool], max_attempts: int = 3) -> list[Reaped]:
-        """Take running runs from owners that are dead or whose lease has ended: back to waiting, the attempt counts.
-
-        After `max_attempts` attempts in a row that committed no checkpoint the run is failed.
+        `alone`: it or a run beside it may be at fault; the queue says so until it has a new checkpoint.
         """
-        return holding.reap(self._database, is_alive, max_attempts)
+        holding.release(self._database, lease, reason, alone)
+
+    def reap(self, is_alive: Callable[[Owner], bool], max_attempts: int = 3, *, blame: bool = True) -> list[Reaped]:
+        """Take running runs from owners that are dead or whose lease has ended: back to waiting, to be tried alone.
+
+        The attempt counts for a run that its owner had alone; of several beside each other nobody knows whose fault
+        it was. After `max_attempts` counted attempts in a row that committed no checkpoint the run is failed.
+        Without `blame` (the owners were killed on purpose) it is as if they had released them.
+        """
+        return holding.reap(self._database, is_alive, max_attempts, blame)
 
     def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int:
         """How many runs wait again: the named ones that ended without a result, or all failed and cancelled ones."""

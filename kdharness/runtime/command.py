@@ -12,6 +12,7 @@ from kdharness.core.home import Home
 from kdharness.core.plugins import plugins
 from kdharness.results.store import Store
 from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
+from kdharness.runtime.footprint import parts
 from kdharness.runtime.job import run_job
 from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.options import JobOptions
@@ -65,6 +66,7 @@ def run_command(
         progress=progress_for(console),
         search=search,
         mirror=MirrorProcess(home, store, command) if mlflow_installed() else None,
+        parts=parts((want.setting for want in expansion.wanted), expansion.dataset),
         fail_fast=fail_fast,
     )
     _tell(outcome, home, console)

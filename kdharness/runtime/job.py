@@ -38,6 +38,8 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str, options: JobOption
         if leases is None:
             return ExitCode.LEASE_LOST
         where = f"{platform.node()} · pid {os.getpid()} · slot {slot}"
+        if len(leases) > 1:
+            where += f" · {len(leases)} runs side by side, what the process itself says is with {run_ids[0]}"
         headers = {lease.run_id: f"attempt {lease.attempt} · {where}" for lease in leases}
         with run_logs(home, headers), Heartbeat(store, leases) as heartbeat:
             return _train(home, store, leases, heartbeat, stop, device, options)

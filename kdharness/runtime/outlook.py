@@ -16,10 +16,11 @@ _START_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class _Speed:
-    loss: float | None
-    accuracy: float | None
-    images_per_second: float | None
-    epoch_seconds: float | None
+    loss: float | None = None
+    accuracy: float | None = None
+    images: float | None = None
+    """Trained on in an epoch."""
+    epoch_seconds: float | None = None
 
 
 class Outlook:
@@ -36,10 +37,14 @@ class Outlook:
         return time.monotonic() - self._started
 
     def snapshot(self, queue: Sequence[QueueRow], plan: Plan, ours: AbstractSet[str]) -> Snapshot:
-        """The study now, with a line for each of our running runs."""
-        lines = [self._line(row) for row in queue if row.run_id in ours and row.state == "running"]
+        """The study now, with a line for each of our jobs."""
+        jobs: dict[str, list[QueueRow]] = {}
+        for row in queue:
+            if row.run_id in ours and row.state == "running":
+                jobs.setdefault(row.slot or "", []).append(row)
+        lines = [self._line(slot, rows) for slot, rows in jobs.items()]
         live = [row for row in queue if row.state in ("waiting", "running") and row.run_id not in plan.blocked]
-        counted = [row for row in queue if row.state == "complete" or row in live]
+        counted = [*(row for row in queue if row.state == "complete"), *live]
         epochs = sum(row.epochs for row in counted)
         done = sum(row.epochs if row.state == "complete" else row.epoch for row in counted)
         return Snapshot(
@@ -53,21 +58,26 @@ class Outlook:
             running=tuple(sorted(lines, key=lambda line: line.slot)),
         )
 
-    def _line(self, row: QueueRow) -> RunLine:
-        speed = self._speed(row) if row.epoch else _Speed(None, None, None, None)
-        if speed.epoch_seconds is not None:
-            self._epoch_seconds[row.label, row.pair] = speed.epoch_seconds
+    def _line(self, slot: str, rows: Sequence[QueueRow]) -> RunLine:
+        speeds = {row.run_id: self._speed(row) for row in rows if row.epoch}
+        for row in rows:
+            if row.run_id in speeds and (seconds := speeds[row.run_id].epoch_seconds) is not None:
+                self._epoch_seconds[row.label, row.pair] = seconds
+        shown = min(rows, key=lambda row: row.epoch)
+        speed = speeds.get(shown.run_id, _Speed())
+        timed = [(one.images, one.epoch_seconds) for one in speeds.values() if one.images and one.epoch_seconds]
         return RunLine(
-            slot=row.slot or "",
-            run_id=row.run_id,
-            label=row.label,
-            pair=row.pair,
-            seed=row.seed,
-            epoch=row.epoch,
-            epochs=row.epochs,
+            slot=slot,
+            run_id=shown.run_id,
+            label=shown.label,
+            pair=shown.pair,
+            seed=shown.seed,
+            epoch=shown.epoch,
+            epochs=shown.epochs,
             loss=speed.loss,
             accuracy=speed.accuracy,
-            images_per_second=speed.images_per_second,
+            images_per_second=sum(images for images, _ in timed) / sum(each for _, each in timed) if timed else None,
+            beside=len(rows) - 1,
         )
 
     def _speed(self, row: QueueRow) -> _Speed:
@@ -81,7 +91,7 @@ class Outlook:
         images = None
         if seconds:
             run = self._store.run(row.run_id)
-            images = run.step / max(run.epoch, 1) * run.setting.recipe.batch_size / seconds
+            images = run.step / max(run.epoch, 1) * run.setting.recipe.batch_size
         return _Speed(metrics.get("train_loss"), metrics.get("train_top1"), images, seconds)
 
 

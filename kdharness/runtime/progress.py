@@ -19,7 +19,7 @@ _WIDTH = 120  # beyond it the columns of one line stand too far apart to be read
 
 @dataclass(frozen=True)
 class RunLine:
-    """A run that trains now."""
+    """A run that trains now; of several side by side in one job the one that is least far."""
 
     slot: str
     run_id: str
@@ -33,6 +33,9 @@ class RunLine:
     accuracy: float | None = None
     """On training images, in percent."""
     images_per_second: float | None = None
+    """Of the whole job: an image that k runs train on counts k times."""
+    beside: int = 0
+    """The other runs of the job."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def picture(snapshot: Snapshot) -> RenderableType:
     for run in snapshot.running:
         lines.add_row(
             run.slot,
-            run.label,
+            f"{run.label} +{run.beside}" if run.beside else run.label,
             run.pair,
             str(run.seed),
             f"{run.epoch}/{run.epochs}",

@@ -12,8 +12,8 @@ from typing import Protocol
 from kdharness.core.errors import ExitCode
 from kdharness.core.home import Home
 from kdharness.core.records import State
-from kdharness.results.owner import is_alive
-from kdharness.results.records import QueueRow
+from kdharness.results.owner import Owner, is_alive
+from kdharness.results.records import QueueRow, Reaped
 from kdharness.results.store import Store
 from kdharness.runtime.executors import Executor, Handle
 from kdharness.runtime.outlook import Outlook
@@ -94,17 +94,20 @@ def run_study(
     progress: Progress,
     search: Search | None = None,
     mirror: Mirror | None = None,
+    parts: Mapping[str, float] | None = None,
     fail_fast: bool = False,
     grace_seconds: float = GRACE_SECONDS,
 ) -> RunOutcome:
     """Bring every run of the study to an end, and wait for those that another runner has.
+
+    `parts`: by student what part of a job's memory one takes, where it is large.
 
     Exit codes: DONE; SOME_FAILED (a run failed or diverged, or could not start because of one); INTERRUPTED after
     Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
     Must be called from the main thread.
     """
     sweep(home, store)
-    runner = _Runner(store, study, home, slots, executor, progress, search, mirror, fail_fast, grace_seconds)
+    runner = _Runner(store, study, home, slots, executor, progress, search, mirror, parts, fail_fast, grace_seconds)
     with stop_on_signals() as stop, ExitStack() as stack:
         stack.callback(runner.abandon)  # whatever goes wrong here, no job stays behind
         with progress:
@@ -125,6 +128,7 @@ class _Runner:
         progress: Progress,
         search: Search | None,
         mirror: Mirror | None,
+        parts: Mapping[str, float] | None,
         fail_fast: bool,
         grace_seconds: float,
     ) -> None:
@@ -136,13 +140,14 @@ class _Runner:
         self._progress = progress
         self._search = search
         self._mirror = mirror
+        self._parts = parts
         self._fail_fast = fail_fast
         self._grace = grace_seconds
         self._jobs: dict[str, Handle] = {}  # by slot
         self._outlook = Outlook(store, len(self._slots))
         self._queue: list[QueueRow] = []
         self._plan = Plan((), {}, (), done=False)
-        self._submitted: dict[str, int] = {}  # run -> its attempts when its last job was submitted
+        self._submitted: dict[str, int] = {}  # run -> its fence when its last job was submitted
         self._brought: set[str] = set()  # runs that a job of ours brought to their end; it may find one taken instead
         self._strikes: Counter[str] = Counter()
         self._states: dict[str, State] = {}
@@ -222,11 +227,19 @@ class _Runner:
         ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
         free = [slot for slot in self._slots if slot not in self._jobs]
         given_up = {run_id for run_id, strikes in self._strikes.items() if strikes >= MAX_ATTEMPTS}
-        self._plan = plan(self._queue, free, ours=ours, given_up=given_up, stopping=stopping or self._failing)
-        attempts = {row.run_id: row.attempts for row in self._queue}
+        self._plan = plan(
+            self._queue,
+            free,
+            slots=len(self._slots),
+            parts=self._parts,
+            ours=ours,
+            given_up=given_up,
+            stopping=stopping or self._failing,
+        )
+        fences = {row.run_id: row.fence for row in self._queue}
         for start in self._plan.start:
             self._jobs[start.slot] = self._executor.submit(start.run_ids, start.slot)
-            self._submitted.update((run_id, attempts[run_id]) for run_id in start.run_ids)
+            self._submitted.update((run_id, fences[run_id]) for run_id in start.run_ids)
         self._progress.show(self._outlook.snapshot(self._queue, self._plan, ours))
         if self._mirror is not None:
             self._mirror.tend()
@@ -235,28 +248,36 @@ class _Runner:
 
     def _rescue(self, ended: Mapping[str, int]) -> None:
         """Give runs of dead owners back to the queue, and read it anew."""
-        reaped = self._store.reap(is_alive, MAX_ATTEMPTS)
+        reaped = self._store.reap(is_alive, MAX_ATTEMPTS, blame=not self._killed)
         self._queue = self._store.queue(self._study)
         rows = {row.run_id: row for row in self._queue}
+        jobs: dict[Owner, list[Reaped]] = {}
         for one in reaped:
-            if one.run_id not in rows:  # another study's
-                continue
+            if one.run_id in rows:  # not another study's
+                jobs.setdefault(one.owner, []).append(one)
+        for one, *beside in jobs.values():
             row = rows[one.run_id]
             how = _how_ended(ended.get(one.run_id)) if one.cause == "dead" else "fell silent"
             goes_on = f"resuming after epoch {row.epoch}" if row.epoch else "starting over"
             what = f"; {goes_on} (attempt {one.attempts + 1})" if one.state == "waiting" else ""
-            self._progress.say(f"{_name(row)}: its job {how}{what}", bad=True)
+            if beside and not self._killed:
+                what += ", each in a job of its own until it shows which one it was"
+            others = f" and {len(beside)} beside it" if beside else ""
+            self._progress.say(f"{_name(row)}{others}: {'their' if beside else 'its'} job {how}{what}", bad=True)
 
     def _strike(self, ended: Mapping[str, int]) -> None:
-        """Count jobs that ended before they claimed their run: no attempt stands in the store for them."""
+        """Count jobs that ended before they claimed their runs: no attempt stands in the store for them.
+
+        Not those that found one of their runs taken: then none is theirs, and the others are planned anew.
+        """
         for row in self._queue:
             code = ended.get(row.run_id)
             if code is None:
                 continue
             never_began = (
                 row.state == "waiting"
-                and row.attempts == self._submitted[row.run_id]
-                and code != ExitCode.STOPPED
+                and row.fence == self._submitted[row.run_id]
+                and code not in (ExitCode.STOPPED, ExitCode.LEASE_LOST)
                 and not self._killed
             )
             self._strikes[row.run_id] = self._strikes[row.run_id] + 1 if never_began else 0

@@ -101,11 +101,21 @@ class JobSink:
     def failed(self, run_id: str, error: Exception) -> None:
         lease = self._lease(run_id)
         state, reason = classify(error)
+        if len(self._leases) > 1 and (reason == "oom" or isinstance(error, torch.AcceleratorError)):
+            self._put_aside(lease, reason, error)
+            return
         expected = isinstance(error, Diverged | KdHarnessError)
         note(run_id, f"{state} ({reason}): {error}", error=None if expected else error)
         with self._noticing_loss(run_id):
             self._store.end(lease, state, reason=reason, message=describe(error))
         self._end(run_id, Ending.FAILED)
+
+    def _put_aside(self, lease: Lease, reason: str, error: Exception) -> None:
+        """What may be a neighbour's fault is found out in a job of its own."""
+        with self._noticing_loss(lease.run_id):
+            self._store.release(lease, reason=reason, alone=True)
+        self._end(lease.run_id, Ending.RELEASED)
+        note(lease.run_id, f"put aside ({reason}): it goes on in a job of its own", error=error)
 
     def release(self, run_id: str, *, reason: str) -> None:
         """Back to waiting: the next attempt goes on from the last checkpoint."""

@@ -18,7 +18,8 @@ __all__ = ["Diverged", "EpochEnd", "Finished", "Member", "Sink", "train_cohort"]
 def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Execution, sink: Sink) -> None:
     """Train all members, one step each in turn; a member's numbers do not depend on the others.
 
-    Batches and the outputs of a shared teacher are computed once for members at the same point. Returns when every
+    Batches and the outputs of a shared teacher are computed once for members at the same point. Those that are ahead
+    (the others have a phase before their main epochs, or were stopped earlier) wait for the others. Returns when every
     member is finished, failed or dropped, or when the sink asks to stop. Whatever a call of the sink raises goes to
     the caller, but LeaseLost: it drops that member.
     """
@@ -35,7 +36,8 @@ def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Executi
 
     while courses:
         shared = Round(data)
-        for course in list(courses):
+        behind = min(course.place for course in courses)
+        for course in [course for course in courses if course.place == behind]:
             try:
                 end = course.advance(shared) if not course.done else None
                 result = course.finish() if course.done else None

@@ -61,6 +61,11 @@ class Course:
             self._load(member.resume)
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and step that its next batch is drawn for: phases lie before epoch 1."""
+        return self._run.draw_epoch, self.cursor.step
+
+    @property
     def done(self) -> bool:
         """Every epoch is behind it."""
         return self.cursor.phase == self._main and self.cursor.epoch > self.setting.recipe.epochs

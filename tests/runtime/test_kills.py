@@ -12,6 +12,7 @@ from pathlib import Path
 from tiny_study import ask, wanted
 
 from kdharness.core.errors import ExitCode
+from kdharness.runtime.job import run_job
 
 RUNNER = """
 import sys
@@ -23,7 +24,7 @@ from kdharness.runtime.progress import progress_for
 from kdharness.runtime.scheduler import run_study
 home = Home.at(sys.argv[1])
 outcome = run_study(
-    Store(home), "tiny", home=home, slots=("cpu:0", "cpu:1"), executor=SubprocessExecutor(home),
+    Store(home), "tiny", home=home, slots=sys.argv[2:], executor=SubprocessExecutor(home),
     progress=progress_for(Console()),
 )
 sys.exit(outcome.exit_code)
@@ -31,8 +32,9 @@ sys.exit(outcome.exit_code)
 PATIENCE = 60
 
 
-def start_runner(home):
-    return subprocess.Popen([sys.executable, "-c", RUNNER, str(home.root)], stdout=subprocess.PIPE, text=True)
+def start_runner(home, *slots):
+    command = [sys.executable, "-c", RUNNER, str(home.root), *(slots or ("cpu:0", "cpu:1"))]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def jobs_of(home):
@@ -103,3 +105,23 @@ def test_stopped_and_killed_runners_leave_no_process_and_a_study_that_goes_on(ho
     assert last.returncode == ExitCode.DONE
     assert {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()}.items() <= undisturbed.items()
     assert jobs_of(home) == []
+
+
+def test_a_killed_cohort_counts_for_nobody_and_goes_on_one_by_one_to_the_same_bits(home, store, undisturbed):
+    ids = ask(store, wanted())
+    assert run_job(home, [ids["teacher0"]], slot="cpu:0") == ExitCode.DONE
+    students = [ids["none0"], ids["kd0"]]
+    runner = start_runner(home, "cpu:0")
+    wait_for(lambda: len(training(store, students)) == 2, "both train")
+    (pid,) = {row.owner.pid for row in training(store, students)}
+    os.kill(pid, signal.SIGKILL)
+    said, _ = runner.communicate(timeout=PATIENCE)
+    assert runner.returncode == ExitCode.DONE and "and 1 beside it: their job was killed by SIGKILL" in said
+    owners = set()
+    for run_id in students:
+        run = store.run(run_id)
+        assert [(one.outcome, one.counted) for one in run.history] == [("lost", False), ("complete", True)]
+        assert run.attempts == 1
+        owners.add(run.history[-1].owner)
+    assert len(owners) == 2
+    assert {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()} == undisturbed

@@ -98,3 +98,20 @@ def test_a_snapshot_reads_how_training_goes_and_nothing_of_the_test_split(home, 
     assert (line.loss, line.accuracy, line.images_per_second) == (1.0, 60.0, 6 * 256 / 0.5)
     assert (made.total, made.complete, made.fraction) == (3, 0, 2 / 9)
     assert made.eta_seconds is not None and made.eta_seconds > 0
+
+
+def test_a_job_of_several_runs_is_one_line_of_the_one_that_is_least_far(home, store):
+    ids = ask(store, wanted())
+    leases = store.claim([ids["none0"], ids["teacher0"]], Owner.current(), slot="cpu:1")
+    for lease, epochs, seconds in zip(leases, (2, 1), (0.5, 1.5), strict=True):
+        for epoch in range(1, epochs + 1):
+            measured = {"train_loss": float(epochs), "train_top1": 30.0, "train_seconds": seconds}
+            store.commit_epoch(lease, epoch, 6 * epoch, measured, None)
+    queue = store.queue("tiny")
+    ours = {ids["none0"], ids["teacher0"]}
+    (line,) = Outlook(store, 2).snapshot(queue, plan(queue, (), ours=ours), ours).running
+    assert (line.run_id, line.epoch, line.loss, line.beside) == (ids["teacher0"], 1, 1.0, 1)
+    assert line.images_per_second == 2 * 6 * 256 / 2.0
+    console = Console(width=100, file=io.StringIO())
+    console.print(picture(snapshot(running=(line,))))
+    assert "teacher +1" in console.file.getvalue()

@@ -1,11 +1,15 @@
 """The planner decides without I/O: every case is a queue, slots and the expected instructions."""
 
-from kdharness.results.records import QueueRow
-from kdharness.runtime.planner import Start, plan
+import random
+
+import pytest
+
+from kdharness.results.records import Common, QueueRow
+from kdharness.runtime.planner import MOST_MEMBERS, Start, plan
 
 
-def row(run_id, state="waiting", *, seed=0, place=1, purpose="final", needs=()):
-    return QueueRow(run_id=run_id, state=state, seed=seed, row=place, purpose=purpose, needs=tuple(needs))
+def row(run_id, state="waiting", *, seed=0, place=1, purpose="final", needs=(), **more):
+    return QueueRow(run_id=run_id, state=state, seed=seed, row=place, purpose=purpose, needs=tuple(needs), **more)
 
 
 def started(queue, slots=("a", "b", "c", "d"), **options):
@@ -111,3 +115,77 @@ def test_any_queue_trains_every_run_once_after_what_it_needs():
             (run_id,) = start.run_ids
             queue[run_id] = row(run_id, "complete", seed=queue[run_id].seed, needs=queue[run_id].needs)
     assert sorted(order) == sorted(queue)
+
+
+A, B, NOBODY = Common("64", "a"), Common("64", "b"), Common("64")
+
+
+def cohorts(queue, free=("a",), **options):
+    return [" ".join(start.run_ids) for start in plan(queue, free, **options).start]
+
+
+def test_runs_of_one_seed_that_share_batches_and_teacher_are_one_job():
+    queue = [row(f"{name}{seed}", seed=seed, common=A) for name in ("kd", "dkd") for seed in (0, 1)]
+    assert cohorts(queue, ("a", "b")) == ["kd0 dkd0", "kd1 dkd1"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"epoch": 3}, {"common": B}, {"common": Common("32", "a")}, {"common": None}]
+)
+def test_what_differs_is_not_trained_side_by_side(other):
+    queue = [row("a", common=A), row("b", **{"common": A, **other}), row("c", common=A)]
+    assert cohorts(queue) == ["a c"]
+
+
+def test_a_run_without_a_teacher_joins_any_but_brings_no_two_teachers_together():
+    assert cohorts([row("none", common=NOBODY), row("a", common=A), row("b", common=B), row("a2", common=A)]) == [
+        "none a a2"
+    ]
+    assert cohorts([row("a", common=A), row("b", common=B), row("none", common=NOBODY)]) == ["a none"]
+
+
+def test_no_cohort_is_so_large_that_a_slot_is_idle():
+    group = [row(str(number), common=A) for number in range(5)]
+    assert cohorts(group, ("a", "b")) == ["0 1 2", "3 4"]
+    assert cohorts(group, ("b",), slots=2) == ["0 1 2"], "the other slot will be free before this one"
+    assert cohorts(group, ("a", "b", "c", "d", "e", "f")) == list("01234")
+
+
+def test_runs_that_others_need_have_jobs_of_their_own_kind():
+    queue = [row("t", purpose="teacher", common=NOBODY), row("none", common=NOBODY), row("s", needs=["t"], common=A)]
+    assert cohorts(queue) == ["t"]
+
+
+def test_memory_bounds_a_cohort():
+    many = [row(f"r{number}", common=A, student="small") for number in range(2 * MOST_MEMBERS)]
+    assert [len(start.run_ids) for start in plan(many, ("a",)).start] == [MOST_MEMBERS]
+    large = [row(str(number), common=A, student="large" if number % 2 else "small") for number in range(6)]
+    assert cohorts(large, parts={"large": 0.4, "small": 0.001}) == ["0 1 2 3 4"]
+    assert cohorts(large, parts={"large": 7.0}) == ["0 2 4"]
+    assert cohorts(large[1:], parts={"large": 7.0}) == ["1"], "a run that is too large for all bounds is trained alone"
+
+
+def test_a_run_that_may_have_brought_a_job_down_trains_alone():
+    queue = [row("a", common=A), row("b", common=A, alone=True), row("c", common=A)]
+    assert cohorts(queue) == ["a c"]
+    assert cohorts(queue[1:]) == ["b"]
+
+
+def test_whatever_the_queue_no_slot_is_idle_and_every_run_trains_once():
+    dice = random.Random(3)
+    for _ in range(50):
+        queue = [
+            row(
+                f"{number}", seed=dice.randrange(3), common=dice.choice([A, B, NOBODY, None]), alone=dice.random() < 0.1
+            )
+            for number in range(dice.randrange(1, 30))
+        ]
+        slots = tuple("abcd"[: dice.randrange(1, 5)])
+        trained = []
+        while queue:
+            start = plan(queue, slots).start
+            assert len(start) == min(len(slots), len(queue))
+            ended = [run_id for each in start for run_id in each.run_ids]
+            trained += ended
+            queue = [one for one in queue if one.run_id not in ended]
+        assert len(trained) == len(set(trained))

@@ -122,7 +122,7 @@ def test_a_signal_stops_resumably(home, store, number, code):
     job.fate[ids["none0"]] = interrupted
     before = signal.getsignal(number)
     outcome = go(store, home, job, slots=("cpu:0",))
-    assert (outcome.exit_code, outcome.complete, outcome.unfinished) == (code, 2, 3)
+    assert (outcome.exit_code, outcome.complete, outcome.unfinished) == (code, 3, 2)  # kd0 was in none0's job
     assert signal.getsignal(number) is before
     assert go(store, home, Pretend(store)).exit_code == ExitCode.DONE
 
@@ -197,7 +197,7 @@ def test_two_runners_share_a_study(home, store):
         from kdharness.runtime.scheduler import _Runner
         from kdharness.runtime.signals import Stop
 
-        parts = (opened, "tiny", home, ("cpu:0",), InProcessExecutor(job), NoProgress(), None, None, False, 1.0)
+        parts = (opened, "tiny", home, ("cpu:0",), InProcessExecutor(job), NoProgress(), None, None, None, False, 1.0)
         one = _Runner(*parts)
         one.loop(Stop())
         outcomes.append(one.outcome(Stop()))
@@ -337,3 +337,35 @@ def test_a_run_that_another_runner_took_first_is_not_counted_as_ours(home, store
 
     outcome = go(store, home, second)
     assert (outcome.exit_code, outcome.complete, outcome.trained) == (ExitCode.DONE, 2, 1)
+
+
+def test_only_the_poisonous_member_of_a_dying_cohort_fails(home, store):
+    ids = ask(store, wanted(labels=("none", "kd", "dkd")))
+    poison, jobs = ids["kd0"], []
+
+    def dying(run_ids, slot):
+        jobs.append(tuple(run_ids))
+        if poison not in run_ids:
+            return Pretend(store)(run_ids, slot)
+        store.claim(run_ids, dead_owner(), slot=slot)
+        return -signal.SIGKILL
+
+    heard = Heard()
+    outcome = go(store, home, dying, heard, slots=("cpu:0",))
+    assert [failed.run_id for failed in outcome.failed] == [poison] and outcome.complete == 3
+    cohort = (ids["none0"], poison, ids["dkd0"])
+    assert jobs == [(ids["teacher0"],), cohort, *((one,) for one in (cohort[0], poison, poison, poison, cohort[2]))]
+    assert [store.run(run_id).attempts for run_id in cohort] == [1, 3, 1]
+    assert any("and 2 beside it: their job was killed by SIGKILL" in text for text in heard.said)
+
+
+def test_a_cohort_that_finds_one_of_its_runs_taken_is_planned_anew_and_not_given_up(home, store):
+    ids = ask(store, wanted())
+    jobs, first = [], [ids["none0"], ids["kd0"]]
+
+    def taken(run_ids, slot):
+        jobs.append(list(run_ids))
+        return ExitCode.LEASE_LOST if jobs.count(first) in range(1, 5) else Pretend(store)(run_ids, slot)
+
+    outcome = go(store, home, taken, slots=("cpu:0",))
+    assert (outcome.exit_code, outcome.complete, jobs.count(first)) == (ExitCode.DONE, 3, 5)

@@ -242,6 +242,8 @@ def test_what_cannot_be_done_to_streamed_images_is_told_at_its_row() -> None:
     text = change("dataset:", "dataset: imagenet").replace("resnet20 -> resnet8", "resnet34 -> resnet18")
     text = text.replace("recipe: digits-quick", "recipe: {from: imagenet-100, augment: crop4-flip}")
     for line in problems(text):
-        assert "augmentation 'crop4-flip' is for images in memory; for imagenet there are none, resized-crop-flip" in line
+        assert (
+            "augmentation 'crop4-flip' is for images in memory; for imagenet there are none, resized-crop-flip" in line
+        )
     assert [line.split(":")[0] for line in problems(text)] == ["7", "8", "9"]
     assert problems(text.replace("{from: imagenet-100, augment: crop4-flip}", "imagenet-100")) == []

@@ -44,6 +44,20 @@ def test_members_at_one_point_share_batches_and_the_teacher(monkeypatch: pytest.
     assert len(asked) == 3 * 6  # other seeds see other batches
 
 
+def test_members_that_are_ahead_wait_and_then_share_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = train(member(setting("taught")), sink=Recorder(stop_after=2)).ends["run"][-1].state
+    made: list[Point] = []
+    images = Data.images
+    monkeypatch.setattr(Data, "images", lambda self, point: made.append(point) or images(self, point))
+    sink = train(member(setting("alone"), 0, "phaseless"), member(setting("mutual"), 0, "with a phase of one epoch"))
+    assert [(point.epoch, point.position) for point in made] == [(epoch, n) for epoch in (0, 1, 2) for n in range(3)]
+    assert sink.results["phaseless"].weights_sha256 == result(setting("alone")).weights_sha256
+    made.clear()
+    sink = train(member(setting("taught"), 0, "ahead", stopped), member(setting("taught", kd_weight=0.5), 0, "behind"))
+    assert len(made) == 6
+    assert sink.results["ahead"].weights_sha256 == result(setting("taught")).weights_sha256
+
+
 def test_a_shared_teacher_answers_each_view() -> None:
     data = Data(ToyData(), Execution())
     teacher = Teachers(data).get(setting("taught").teachers, [teacher_weights()], "tf32")
