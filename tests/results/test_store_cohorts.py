@@ -45,6 +45,8 @@ def test_the_death_of_several_side_by_side_counts_for_none_and_each_is_tried_alo
     store.commit_epoch(lease, 1, 10, {}, checkpoint(1))
     store.release(lease, reason="signal")
     assert waits_alone(store) == [False, True], "a checkpoint is progress, of whoever made it"
+    store.release(claim_one(store, second), reason="signal")
+    assert waits_alone(store) == [False, True], "nothing was learnt"
     for _ in range(3):
         claim_one(store, second)
         (reaped,) = store.reap(dead)
