@@ -365,6 +365,23 @@ def test_catkd_compares_directions_or_chosen_classes() -> None:
     assert kept == {"top": [[1, 0, 0, 0, 1]], "bottom": [[0, 1, 1, 1, 1]]}
 
 
+@pytest.mark.parametrize(("name", "last"), [("shufflenetv2", "stage3"), ("mobilenetv2", "stage4")])
+def test_a_head_before_pooling_is_what_a_classifier_reads(name: str, last: str) -> None:
+    torch.manual_seed(0)
+    small, large = (MODELS.get(network).build(10, (3, 32, 32)).eval() for network in (name, "resnet14"))
+    images = torch.randn(2, 3, 32, 32)
+    method = made("catkd")
+    method.build(small, large, CONTEXT)
+    assert method.needs.stages == ("head",) and method.needs.teacher_stages == ("stage3",)
+    answered = method.predict(small(images), large(images))
+    assert torch.allclose(answered, small(images).logits - small.classifier.bias, atol=1e-5)
+    for student, teacher, expected in ((small, large, (last, "stage3")), (large, small, ("stage3", "head"))):
+        method = made("simkd")
+        method.build(student, teacher, CONTEXT)
+        assert (*method.needs.stages, *method.needs.teacher_stages) == expected
+        assert method.predict(student(images), teacher(images)).shape == (2, 10)
+
+
 def test_crd_draws_from_other_classes_without_repeats() -> None:
     labels = torch.tensor([2, 0, 1, 0, 2, -1, 1, 1, 0, 2])
     context = BuildContext(3, len(labels), (3, 8, 8), labels)
