@@ -49,7 +49,10 @@ ZERO_AT_EQUAL: Mapping[str, tuple[str, ...]] = {
     "ctkd": ("kd", "tckd", "nckd"),
     "dml": ("kl",),
     "mlkd": ("instance", "batch", "class"),
+    "simkd": ("kd",),
+    "fcfd": ("kd",),
 }
+"""Terms of the logits; those of features have theirs in tests/distillers, adapters have none that is known."""
 
 SQUARED_TEMPERATURE: Mapping[str, tuple[str, ...]] = {
     "kd": ("kd",),
