@@ -31,7 +31,7 @@ class Known:
     complete: frozenset[str] = frozenset()
     """Ids of the runs that are finished, whichever study asked for them."""
     epoch_seconds: Mapping[Kind, float] = field(default_factory=dict)
-    """Mean over finished runs, with evaluation and everything else."""
+    """Mean over finished runs, with evaluation and everything else; runs of one job divide its time."""
     measured: int = 0
 
 
@@ -40,8 +40,10 @@ def known(store: Store | None) -> Known:
     if store is None:
         return Known()
     _, found = store.query(
-        "SELECT run_id, dataset, student, teacher, epochs, finished_ms - started_ms "
-        "FROM runs JOIN settings USING (setting_key) WHERE state = 'complete'"
+        "SELECT run_id, dataset, student, teacher, epochs, (finished_ms - started_ms) / coalesce(members, 1) "
+        "FROM runs JOIN settings USING (setting_key) LEFT JOIN (SELECT run_id, outcome AS ended, "
+        "count(*) OVER (PARTITION BY owner_nonce) AS members FROM attempts) USING (run_id) "
+        "WHERE state = 'complete' AND coalesce(ended, 'complete') = 'complete'"
     )
     sums: dict[Kind, tuple[float, int]] = {}
     for _, dataset, student, teacher, epochs, milliseconds in found:

@@ -2,7 +2,7 @@
 
 import json
 
-from sample_study import claim_one, complete, save, setting, wanted
+from sample_study import NUMERICS, claim_one, complete, save, setting, wanted
 
 from kdharness.core.keys import canonical_json
 from kdharness.core.records import Teacher
@@ -10,6 +10,7 @@ from kdharness.results.owner import Owner
 from kdharness.results.reading import common_of
 from kdharness.results.records import Common
 from kdharness.results.store import Checkpoint
+from kdharness.study.cost import known
 
 
 def dead(_owner):
@@ -107,3 +108,20 @@ def test_the_queue_says_what_runs_have_in_common(store):
     assert common(teachers=(other,)) == Common(common().batches, common(teachers=(other,)).answers)
     assert len({common().answers, common(teachers=(other,)).answers, common(teachers=(taught, other)).answers}) == 3
     assert common(teachers=(Teacher(model="resnet20", revision=1),)).answers == "", "a peer answers nobody else"
+
+
+def test_the_time_of_a_job_is_divided_among_its_runs_when_a_plan_is_made(store, monkeypatch):
+    (_, second), leases = two(store)
+    started = {"numerics": NUMERICS, "device": "cpu", "commit": None, "versions": {}}
+    monkeypatch.setattr("kdharness.results.progress.now_ms", lambda: 1_000)
+    store.start(leases[1], **started)
+    store.reap(dead)
+    leases = store.claim([row.run_id for row in store.queue()], Owner.current(), slot="cpu:0")
+    for lease in leases:
+        store.start(lease, **started)
+    monkeypatch.setattr("kdharness.results.progress.now_ms", lambda: 13_000)
+    for lease in leases:
+        complete(store, lease)
+    facts = known(store)
+    assert facts.measured == 2 and second in facts.complete
+    assert facts.epoch_seconds == {("digits", "resnet8", None): 12 / 3 / 2}
