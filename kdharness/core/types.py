@@ -7,8 +7,8 @@ network makes of its last stage before it pools, where it does), never list posi
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +29,39 @@ class Outputs:
     second: "Outputs | None" = None
     """The outputs for the second view of the same images."""
 
-    def detach(self) -> "Outputs":
-        """The same values, cut from the graph."""
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
+        """With every tensor changed, those of the second view too; what is withheld stays so."""
         return Outputs(
-            self.logits.detach(),
-            self.pooled.detach(),
-            {name: value.detach() for name, value in self.stages.items()},
-            self.second.detach() if self.second is not None else None,
+            change(self.logits),
+            self.pooled if isinstance(self.pooled, Withheld) else change(self.pooled),
+            {name: change(value) for name, value in self.stages.items()},
+            self.second.each(change) if self.second is not None else None,
         )
 
-    def only(self, stages: Sequence[str]) -> "Outputs":
-        """Without the stages that nobody declared a need for. Raises KeyError for a stage the network lacks."""
-        second = self.second.only(stages) if self.second is not None else None
-        return replace(self, stages={name: self.stages[name] for name in stages}, second=second)
+    def detach(self) -> "Outputs":
+        """The same values, cut from the graph."""
+        return self.each(Tensor.detach)
+
+    def only(self, stages: Sequence[str], *, pooled: bool = True) -> "Outputs":
+        """Without the stages, and without `pooled` the pooled features, that nobody declared a need for.
+
+        Raises KeyError for a stage the network lacks.
+        """
+        return Outputs(
+            self.logits,
+            self.pooled if pooled else Withheld(),
+            {name: self.stages[name] for name in stages},
+            self.second.only(stages, pooled=pooled) if self.second is not None else None,
+        )
+
+
+class Withheld(Tensor):
+    """Stands where pooled features would, for a method that did not declare that it reads the teacher's."""
+
+    @classmethod
+    def __torch_function__(cls, *_: object) -> NoReturn:
+        """Raises RuntimeError, whatever is done with it."""
+        raise RuntimeError("reads the teacher's pooled features, but `needs.teacher_pooled` is False")
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,8 @@ class Needs:
     stages: tuple[str, ...] = ()
     """Layers of the student (`stage2`, `stage3.preact`) that `losses` reads."""
     teacher_stages: tuple[str, ...] = ()
+    teacher_pooled: bool = False
+    """Reads the teacher's `pooled`; its `logits` are always there."""
     tails: bool = False
     """Calls `forward_from` of the views it was built with."""
     views: Literal[1, 2] = 1

@@ -37,7 +37,7 @@ class CC(Distiller):
 
     @property
     def needs(self) -> Needs:
-        return Needs()
+        return Needs(teacher_pooled=True)
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         self.embeddings = embeddings(student, teacher, self.config.dimension)

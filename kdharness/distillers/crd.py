@@ -55,7 +55,7 @@ class CRD(Distiller):
 
     @property
     def needs(self) -> Needs:
-        return Needs(train_labels=True, random=True)
+        return Needs(teacher_pooled=True, train_labels=True, random=True)
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         """The two embeddings and the two banks."""

@@ -37,7 +37,7 @@ class PKT(Distiller):
 
     @property
     def needs(self) -> Needs:
-        return Needs()
+        return Needs(teacher_pooled=True)
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         epsilon = self.config.epsilon

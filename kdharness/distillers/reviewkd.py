@@ -1,6 +1,7 @@
 """ReviewKD: the student's deep features are fused into its shallow ones on the way to each of the teacher's stages."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -53,7 +54,7 @@ class ReviewKD(Distiller):
 
     @property
     def needs(self) -> Needs:
-        return comparing(self.pairs)
+        return replace(comparing(self.pairs), teacher_pooled=True)
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         """The fusions, deepest first as in the released checkpoints. Raises IncompatiblePair."""

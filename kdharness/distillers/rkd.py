@@ -42,7 +42,7 @@ class RKD(Distiller):
 
     @property
     def needs(self) -> Needs:
-        return Needs()
+        return Needs(teacher_pooled=True)
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         ours, theirs = in_full(student.pooled).flatten(1), in_full(teacher.pooled).flatten(1)

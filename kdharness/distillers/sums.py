@@ -73,6 +73,7 @@ class Sum(Distiller):
             teacher_mode="train" if any(needs.teacher_mode == "train" for needs in each) else "eval",
             stages=_united([needs.stages for needs in each]),
             teacher_stages=_united([needs.teacher_stages for needs in each]),
+            teacher_pooled=any(needs.teacher_pooled for needs in each),
             tails=any(needs.tails for needs in each),
             views=2 if any(needs.views == 2 for needs in each) else 1,
             train_labels=any(needs.train_labels for needs in each),
@@ -108,7 +109,8 @@ class Sum(Distiller):
 def _seen(member: Distiller, student: Outputs, teacher: Outputs) -> tuple[Outputs, Outputs]:
     """What the member would see alone: its own layers, and the second view if it asked for two."""
     needs = member.needs
-    student, teacher = student.only(needs.stages), teacher.only(needs.teacher_stages)
+    student = student.only(needs.stages)
+    teacher = teacher.only(needs.teacher_stages, pooled=needs.teacher_pooled)
     return (student, teacher) if needs.views == 2 else (replace(student, second=None), replace(teacher, second=None))
 
 

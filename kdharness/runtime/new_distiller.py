@@ -37,7 +37,7 @@ class {title}(Distiller):
 
     @property
     def needs(self) -> Needs:
-        """Both networks' logits are always there; feature maps are named here: Needs(stages=("stage2",), ...)."""
+        """Besides logits: Needs(teacher_pooled=True), Needs(stages=("stage2",), teacher_stages=("stage2",)), ..."""
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:

@@ -99,10 +99,11 @@ class Bench:
         needs = self.distiller.needs
         student = _views(self.student, self.batch)
         if needs.teacher == "none" and not needs.peer:
-            return student.only(needs.stages), student.detach().only(needs.teacher_stages)
-        with torch.no_grad():
-            teacher = _views(self.teacher, self.batch)
-        return student.only(needs.stages), teacher.only(needs.teacher_stages)
+            teacher = student.detach()
+        else:
+            with torch.no_grad():
+                teacher = _views(self.teacher, self.batch)
+        return student.only(needs.stages), teacher.only(needs.teacher_stages, pooled=needs.teacher_pooled)
 
     def losses(self, student: Outputs, teacher: Outputs) -> Mapping[str, Tensor]:
         """The distiller's terms, with the step's generator at its start."""
@@ -130,12 +131,7 @@ class Bench:
 
 def rows_of(outputs: Outputs, order: Tensor) -> Outputs:
     """The outputs of the chosen rows."""
-    return Outputs(
-        outputs.logits[order],
-        outputs.pooled[order],
-        {name: features[order] for name, features in outputs.stages.items()},
-        rows_of(outputs.second, order) if outputs.second is not None else None,
-    )
+    return outputs.each(lambda value: value[order])
 
 
 def with_logits(outputs: Outputs, logits: Tensor) -> Outputs:

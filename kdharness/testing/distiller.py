@@ -332,14 +332,11 @@ def _outside(field: str, schema: dict[str, Any]) -> Iterator[Any]:
 
 
 def _tensors(outputs: Outputs) -> list[Tensor]:
-    second = _tensors(outputs.second) if outputs.second is not None else []
-    return [outputs.logits, outputs.pooled, *outputs.stages.values(), *second]
+    """All that it holds, the second view's too."""
+    found: list[Tensor] = []
+    outputs.each(lambda value: found.append(value) or value)  # type: ignore[func-returns-value]
+    return found
 
 
 def _cast(outputs: Outputs, dtype: torch.dtype) -> Outputs:
-    return Outputs(
-        outputs.logits.to(dtype),
-        outputs.pooled.to(dtype),
-        {name: features.to(dtype) for name, features in outputs.stages.items()},
-        _cast(outputs.second, dtype) if outputs.second is not None else None,
-    )
+    return outputs.each(lambda value: value.to(dtype))

@@ -61,7 +61,7 @@ def forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
         return outputs
     with torch.autocast(images.device.type, torch.bfloat16):
         outputs = model(images)
-    return _each(outputs, Tensor.float)
+    return outputs.each(Tensor.float)
 
 
 @torch.no_grad()
@@ -72,20 +72,14 @@ def frozen_forward(model: Model, images: Tensor, precision: Precision) -> Output
         return forward(model, images, precision)
     repeated = torch.arange(SMALLEST_TEACHER_BATCH, device=images.device) % rows
     padded = images[repeated].contiguous(memory_format=layout_of(images))
-    return _each(forward(model, padded, precision), lambda value: value[:rows])
+    return forward(model, padded, precision).each(lambda value: value[:rows])
 
 
 def of_next_image(outputs: Outputs) -> Outputs:
     """Every image answered for by the next one of the batch, the last by the first: a teacher that knows nothing."""
-    rolled = _each(outputs, lambda value: value.roll(-1, 0))
-    return rolled if outputs.second is None else replace(rolled, second=of_next_image(outputs.second))
+    return outputs.each(lambda value: value.roll(-1, 0))
 
 
 def layout_of(images: Tensor) -> torch.memory_format:
     """channels_last or contiguous, whichever the images are stored in."""
     return torch.contiguous_format if images.is_contiguous() else torch.channels_last
-
-
-def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
-    stages = {name: change(value) for name, value in outputs.stages.items()}
-    return Outputs(change(outputs.logits), change(outputs.pooled), stages)

@@ -139,7 +139,7 @@ class TrainingRun:
             teacher = of_next_image(teacher) if self.shuffled_teacher else teacher
         else:
             teacher = student.detach()
-        learner, other = student.only(self.needs.stages), teacher.only(self.needs.teacher_stages)
+        learner, other = student.only(self.needs.stages), self._taught(teacher)
         batch = Batch(
             images=inputs.images,
             labels=inputs.labels,
@@ -156,7 +156,7 @@ class TrainingRun:
         recorded = "gradients" in self.recipe.record and self.phase is None
         gradients = self._gradients(terms) if recorded and position == 0 else {}
         if peer is not None and self.phase is None:
-            exchanged = student.detach().only(self.needs.teacher_stages)
+            exchanged = self._taught(student.detach())
             peer_loss = self._total(self._terms(peer.only(self.needs.stages), exchanged, batch))
             torch.autograd.backward([loss, peer_loss])
         else:
@@ -181,7 +181,7 @@ class TrainingRun:
         partner = self.peer if self.peer is not None else self.teacher
         theirs = shrunk(images, self.recipe.teacher_image_size)
         other = frozen_forward(partner, theirs, self.recipe.precision) if partner is not None else student
-        return self.distiller.predict(student.only(self.needs.stages), other.only(self.needs.teacher_stages))
+        return self.distiller.predict(student.only(self.needs.stages), self._taught(other))
 
     def train_mode(self) -> None:
         """Put every network into the mode that a step wants."""
@@ -257,6 +257,10 @@ class TrainingRun:
         norms = torch._foreach_norm(present) if present else [torch.zeros((), dtype=self.dtype, device=self.device)]
         whole: Tensor = torch.linalg.vector_norm(torch.stack(list(norms)))
         return whole
+
+    def _taught(self, teacher: Outputs) -> Outputs:
+        """What the method may read of its teacher."""
+        return teacher.only(self.needs.teacher_stages, pooled=self.needs.teacher_pooled)
 
     def _teacher_forward(self, images: Tensor) -> Outputs:
         assert self.teacher is not None

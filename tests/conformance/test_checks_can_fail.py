@@ -16,6 +16,7 @@ from kdharness.datasets.digits import Digits
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
 from kdharness.distillers.luminet import LumiNet
+from kdharness.distillers.rkd import RKD
 from kdharness.models.registry import MODELS
 from kdharness.models.resnet import ResNet
 from kdharness.testing import check_dataset, check_distiller, check_model
@@ -131,6 +132,14 @@ class UndeclaredStage(FitNet):
         return Needs(stages=("stage1",), teacher_stages=("stage1",))
 
 
+class UndeclaredPooled(RKD):
+    """L = CE"""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs()
+
+
 class UndeclaredTail(KD):
     """L = CE"""
 
@@ -171,6 +180,7 @@ class Prediction(KD):
         (FirstRow, "order of the batch"),
         (OrderForNothing, "but no term depends on the order"),
         (UndeclaredStage, "stage2"),
+        (UndeclaredPooled, r"needs\.teacher_pooled"),
         (UndeclaredTail, r"needs\.tails"),
         (UnusedAdapter, "no term reaches adapter"),
         (Prediction, "predict"),

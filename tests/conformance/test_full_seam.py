@@ -26,7 +26,15 @@ class Everything(Distiller):
     @property
     def needs(self) -> Needs:
         stages = ("stage3.preact",)
-        return Needs(stages=stages, teacher_stages=stages, tails=True, views=2, train_labels=True, random=True)
+        return Needs(
+            stages=stages,
+            teacher_stages=stages,
+            teacher_pooled=True,
+            tails=True,
+            views=2,
+            train_labels=True,
+            random=True,
+        )
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         assert context.train_labels is not None and len(context.train_labels) == context.train_size

@@ -42,7 +42,7 @@ class OnlyClassifier(ToyMethod):
 
     @property
     def needs(self) -> Needs:
-        return Needs(teacher="none")
+        return Needs(teacher="none", teacher_pooled=True)
 
     def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
         self.student = student
@@ -255,3 +255,14 @@ def test_small_batches_of_a_teacher_are_padded() -> None:
     full = frozen_forward(teacher, torch.cat([images] * 4), "tf32")
     assert torch.equal(outputs.logits, full.logits[:5])
     assert rows == [16, 20]
+
+
+def test_the_teachers_pooled_features_are_for_those_who_ask() -> None:
+    class Curious(Taught):
+        def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+            return {**super().losses(student, teacher, batch), "kd": teacher.pooled.mean()}
+
+    run = run_of(Curious(Curious.Config()))
+    for shared in (None, Outputs(torch.zeros(8, 3), torch.zeros(8, 6))):
+        with pytest.raises(RuntimeError, match=r"needs\.teacher_pooled"):
+            run.step(one_view(batch()), shared, 0, 0)

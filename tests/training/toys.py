@@ -196,6 +196,7 @@ class Everything(ToyMethod):
             teacher_mode="train",
             stages=("stem", "stage1.preact"),
             teacher_stages=("stage1",),
+            teacher_pooled=True,
             tails=True,
             views=2,
             train_labels=True,
