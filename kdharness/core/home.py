@@ -32,6 +32,11 @@ class Home:
         return self.root / "data"
 
     @property
+    def tables(self) -> Path:
+        """What teachers said to images, kept for later runs: nothing here that cannot be computed again."""
+        return self.root / "tables"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

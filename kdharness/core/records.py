@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -163,6 +164,8 @@ class Execution(Frozen):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     layout: Literal["channels_last", "contiguous"] = "channels_last"
+    tables: Path | None = None
+    """Where teachers' logits are kept; None: nowhere."""
 
 
 class Numerics(Frozen):

@@ -62,7 +62,7 @@ def _train(
     from kdharness.training.cohort import train_cohort
     from kdharness.training.numerics import numerics
 
-    execution = Execution(device=device, threads=options.threads, layout=options.layout)
+    execution = Execution(device=device, threads=options.threads, layout=options.layout, tables=home.tables)
     if device == "cpu":
         torch.set_num_threads(execution.threads)
     sink = JobSink(home, store, leases, heartbeat, stop, checkpoint_seconds=options.checkpoint_seconds)

@@ -37,6 +37,11 @@ class Augmentation:
         """How many different views an image has before what is named."""
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing else befalls an image: a network can be asked once about each of its views."""
+        return self.resized_crop is None and self.policy is None and not self.erasing
+
     def draw(self, draws: Draws) -> Tensor:
         """One view per image: (B,) int64 in [0, views)."""
         return draws.bits() % self.views

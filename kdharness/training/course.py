@@ -51,6 +51,8 @@ class Course:
         self._split = "val" if self.setting.validation else "test"
         self._run = _training_run(member, data, teachers)
         self._main = len(self._run.phases)
+        needs, teacher = self._run.needs, self._run.teacher
+        self._tabled = teachers.tabled(teacher, needs, recipe.teacher_image_size) if teacher is not None else None
 
         self.cursor = Cursor(0, 1, 0)
         self._sums: dict[str, Tensor] = {}
@@ -78,7 +80,7 @@ class Course:
         second = point.second(self.setting.recipe) if run.needs.views == 2 else None
         inputs = shared.inputs(point, second)
         frozen, size = None if run.own_teacher else run.teacher, self.setting.recipe.teacher_image_size
-        answer = shared.answer(frozen, point, second, inputs, size) if frozen is not None else None
+        answer = shared.answer(frozen, point, second, inputs, size, self._tabled) if frozen is not None else None
         self._add(run.step(inputs, answer, cursor.step, (cursor.epoch - 1) * self._steps + cursor.step), inputs.labels)
         self._seconds += perf_counter() - started
 

@@ -74,12 +74,15 @@ class Data:
     def __init__(self, dataset: Dataset, execution: Execution) -> None:
         self.dataset = dataset
         self.device = torch.device(execution.device)
+        self.execution = execution
         self.layout = torch.channels_last if execution.layout == "channels_last" else torch.contiguous_format
         self._train: dict[float, Split] = {}
         self._index: dict[float, Tensor] = {}
         self._evaluation: dict[tuple[float, int | None], Split] = {}
         self._views: dict[tuple[float, int], Views] = {}
         self._orders: dict[Hashable, Tensor] = {}
+        self._entries: dict[Hashable, Tensor] = {}
+        self._places: dict[float, Tensor] = {}
         self._streams = Streams()
 
     def train(self, validation: float) -> Split:
@@ -136,23 +139,78 @@ class Data:
 
     def images(self, point: Point) -> Tensor:
         """(B, C, H, W): the batch at `point`, augmented and normalised."""
-        stored, augmentation, rows = self.train(point.validation).images, AUGMENTATIONS[point.augment], self.rows(point)
-        draws = Draws(point.stream, point.seed, point.epoch, self._index[point.validation][rows])
+        augmentation, rows = AUGMENTATIONS[point.augment], self.rows(point)
+        draws = self._draws(point, rows)
+        stored = self.train(point.validation).images
         if isinstance(stored, Tensor):
-            key = (point.validation, augmentation.pad)
-            if key not in self._views:
-                self._views[key] = Views(stored, augmentation.pad)
-            pixels = self._views[key].take(self._there(rows), self._there(augmentation.draw(draws)))
-            pixels = augmentation.change(pixels, draws, point.image_size)
-        else:
-            pixels = self._there(self._decoded(stored, point)).permute(0, 2, 3, 1)
-        images = normalised(pixels, self.normalization(point.normalization), dtype_of(point.precision))
-        return augmentation.finish(images, draws).contiguous(memory_format=self.layout)
+            return self._images(point, rows, augmentation.draw(draws), draws)
+        return self._finished(self._there(self._decoded(stored, point)).permute(0, 2, 3, 1), point, draws)
+
+    def views(self, point: Point) -> int | None:
+        """How many views an image has; None where they are not finitely many, or images are decoded when wanted."""
+        augmentation = AUGMENTATIONS[point.augment]
+        resident = isinstance(self.train(point.validation).images, Tensor)
+        return augmentation.views if augmentation.is_finite and resident else None
+
+    def entries(self, point: Point, batches: int = 1) -> Tensor:
+        """(N,) int64, on the CPU: position in the full train split x views + view, where there is a number of views.
+
+        Of the batch at `point`, and for more than one of those that follow it, at most to the end of the next epoch.
+        """
+        wanted, found = batches * point.batch_size, self._epoch_entries(point)[point.position * point.batch_size :]
+        if batches == 1 or len(found) >= wanted:
+            return found[:wanted]
+        following = replace(point, epoch=point.epoch + 1)
+        return torch.cat((found, self._epoch_entries(following)[: wanted - len(found)]))
+
+    def viewed(self, point: Point, entries: Tensor) -> Tensor:
+        """(B, C, H, W): the images and views of those `entries`, otherwise made as at `point`."""
+        views = AUGMENTATIONS[point.augment].views
+        if point.validation not in self._places:
+            index = self._index_of(point.validation)
+            places = torch.zeros(self.dataset.train_size, dtype=torch.int64)
+            self._places[point.validation] = places.index_put((index,), torch.arange(len(index)))
+        rows = self._places[point.validation][entries // views]
+        return self._images(point, rows, entries % views, self._draws(point, rows))
 
     def inputs(self, point: Point) -> Inputs:
         """The batch at `point`, one view."""
         train, rows = self.train(point.validation), self._there(self.rows(point))
         return Inputs(self.images(point), train.labels[rows], train.index[rows])
+
+    def _draws(self, point: Point, rows: Tensor) -> Draws:
+        return Draws(point.stream, point.seed, point.epoch, self._index_of(point.validation)[rows])
+
+    def _index_of(self, validation: float) -> Tensor:
+        """(N,), on the CPU: which images are trained on."""
+        self.train(validation)
+        return self._index[validation]
+
+    def _epoch_entries(self, point: Point) -> Tensor:
+        """(N,): the whole epoch's, in order."""
+        key = (point.validation, point.seed, point.epoch, point.stream, point.augment)
+        if key not in self._entries:
+            if len(self._entries) >= MOST_ORDERS_KEPT:
+                self._entries.clear()
+            order, augmentation = self._order(replace(point, position=0)), AUGMENTATIONS[point.augment]
+            draws = self._draws(point, order)
+            self._entries[key] = draws.index * augmentation.views + augmentation.draw(draws)
+        return self._entries[key]
+
+    def _images(self, point: Point, rows: Tensor, view: Tensor, draws: Draws) -> Tensor:
+        """Of resident images, those at `rows` in these views."""
+        stored, augmentation = self.train(point.validation).images, AUGMENTATIONS[point.augment]
+        assert isinstance(stored, Tensor)
+        key = (point.validation, augmentation.pad)
+        if key not in self._views:
+            self._views[key] = Views(stored, augmentation.pad)
+        pixels = self._views[key].take(self._there(rows), self._there(view))
+        return self._finished(augmentation.change(pixels, draws, point.image_size), point, draws)
+
+    def _finished(self, pixels: Tensor, point: Point, draws: Draws) -> Tensor:
+        """(B, H, W, C) uint8 -> (B, C, H, W), normalised."""
+        images = normalised(pixels, self.normalization(point.normalization), dtype_of(point.precision))
+        return AUGMENTATIONS[point.augment].finish(images, draws).contiguous(memory_format=self.layout)
 
     def _order(self, point: Point) -> Tensor:
         """(N,), on the CPU: what is left of the epoch at `point`, as positions in the images trained on."""
@@ -160,8 +218,7 @@ class Data:
         if key not in self._orders:
             if len(self._orders) >= MOST_ORDERS_KEPT:
                 self._orders.clear()
-            self.train(point.validation)
-            self._orders[key] = permutation(point.seed, point.epoch, self._index[point.validation])
+            self._orders[key] = permutation(point.seed, point.epoch, self._index_of(point.validation))
         return self._orders[key][point.position * point.batch_size :]
 
     def _decoded(self, source: ImageSource, point: Point) -> Tensor:
@@ -176,7 +233,7 @@ class Data:
                 remedy=f"name one of {', '.join(STREAMED_AUGMENTS)}",
             )
         self._at_size(source, point.image_size)
-        index = self._index[point.validation]
+        index = self._index_of(point.validation)
 
         def crops(rows: Tensor) -> RandomCrops:
             return RandomCrops(point.stream, point.seed, point.epoch, tuple(index[rows].tolist()))

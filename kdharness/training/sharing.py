@@ -11,11 +11,14 @@ from torch import Tensor
 
 from kdharness.core.records import Precision, Teacher
 from kdharness.core.streams import seeded
-from kdharness.core.types import Model, Outputs
+from kdharness.core.types import Model, Needs, Outputs
 from kdharness.models.ensemble import Ensemble
 from kdharness.models.registry import MODELS
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import Inputs, dtype_of, frozen_forward, shrunk
+from kdharness.training.inputs import Inputs, dtype_of, frozen_forward, set_products, shrunk
+from kdharness.training.table_filling import TabledTeacher, TeacherIdentity
+from kdharness.training.table_shelf import TableShelf, limit_bytes
+from kdharness.training.weights import weights_sha256
 
 T = TypeVar("T")
 
@@ -27,11 +30,18 @@ def fresh(model: str, data: Data, image_size: int | None = None) -> Model:
 
 
 class Teachers:
-    """Trained networks in eval mode, one for all members that name the same teacher at the same precision."""
+    """Trained networks in eval mode, one for all members that name the same teacher at the same precision.
+
+    Where the execution names a place for tables, they are asked about each view of an image once.
+    """
 
     def __init__(self, data: Data) -> None:
         self._data = data
         self._loaded: dict[tuple[tuple[Teacher, ...], Precision, int | None], Model] = {}
+        tables = data.execution.tables
+        self._shelf = TableShelf(tables, limit_bytes()) if tables is not None else None
+        self._identities: dict[int, TeacherIdentity] = {}
+        self._tabled: dict[tuple[int, bool, int | None], TabledTeacher] = {}
 
     def get(
         self,
@@ -50,8 +60,28 @@ class Teachers:
             for network, trained in zip(each, weights, strict=False):
                 network.load_state_dict(trained)
             whole = each[0] if len(each) == 1 else Ensemble(each)
+            if self._shelf is not None:
+                self._identities[id(whole)] = TeacherIdentity(
+                    tuple(f"{teacher.model} {teacher.revision}" for teacher in teachers),
+                    tuple(weights_sha256(network.state_dict()) for network in each),
+                )
             self._loaded[key] = whole.to(self._data.device, dtype_of(precision)).eval().requires_grad_(False)
         return self._loaded[key]
+
+    def tabled(self, teacher: Model, needs: Needs, image_size: int | None) -> TabledTeacher | None:
+        """A network of `get` with its tables, for methods that read its logits, or with them its pooled features.
+
+        None for those that read its stages or put it in train mode, and where no tables are kept.
+        """
+        identity = self._identities.get(id(teacher))
+        if identity is None or self._shelf is None or needs.teacher_stages or needs.teacher_mode == "train":
+            return None
+        key = (id(teacher), needs.teacher_pooled, image_size)
+        if key not in self._tabled:
+            self._tabled[key] = TabledTeacher(
+                teacher, identity, self._data, self._shelf, pooled=needs.teacher_pooled, image_size=image_size
+            )
+        return self._tabled[key]
 
     def _untrained(self, teacher: Teacher, image_size: int | None) -> Model:
         with seeded("untrained teacher", 0):
@@ -73,15 +103,33 @@ class Round:
         return replace(inputs, second_view=self._once(second, lambda: self._data.images(second)))
 
     def answer(
-        self, teacher: Model, point: Point, second: Point | None, inputs: Inputs, image_size: int | None = None
+        self,
+        teacher: Model,
+        point: Point,
+        second: Point | None,
+        inputs: Inputs,
+        image_size: int | None = None,
+        tabled: TabledTeacher | None = None,
     ) -> Outputs:
-        """The frozen teacher's outputs for the batch at `point` and its `second` view, shrunk to `image_size`."""
+        """The frozen teacher's outputs for the batch at `point` and its `second` view, shrunk to `image_size`.
+
+        What `tabled` has, it says; but not where another member has had the teacher compute everything.
+        """
 
         def once(images: Tensor) -> Outputs:
-            key = (point if images is inputs.images else second, id(teacher), image_size)
-            return self._once(key, lambda: frozen_forward(teacher, shrunk(images, image_size), point.precision))
+            at = point if second is None or images is inputs.images else second
+            key = (at, id(teacher), image_size)
+            if tabled is not None and key not in self._made:
+                found = self._once((*key, id(tabled)), lambda: tabled.answer(at))
+                if found is not None:
+                    return found
+            return self._once(key, lambda: self._computed(teacher, shrunk(images, image_size), point.precision))
 
         return inputs.through(once)
+
+    def _computed(self, teacher: Model, images: Tensor, precision: Precision) -> Outputs:
+        set_products(precision, self._data.device)  # whatever the member before this one has left
+        return frozen_forward(teacher, images, precision)
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._made:
