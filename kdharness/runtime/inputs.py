@@ -53,7 +53,7 @@ def teacher_weights(home: Home, store: Store, setting: Setting) -> tuple[tuple[M
     hashes = []
     for teacher in setting.teachers:
         if teacher.run is not None:
-            state, found = _trained(home, store, teacher.run)
+            state, found = trained_weights(home, store, teacher.run)
         elif teacher.weights_sha256 is not None:
             state, found = imported_weights(home, teacher.weights_sha256, teacher.model), teacher.weights_sha256
         else:
@@ -63,8 +63,8 @@ def teacher_weights(home: Home, store: Store, setting: Setting) -> tuple[tuple[M
     return tuple(loaded), "+".join(hashes) or None
 
 
-def _trained(home: Home, store: Store, run: RunKey) -> tuple[Mapping[str, Tensor], str]:
-    """The student of a finished run, and its hash."""
+def trained_weights(home: Home, store: Store, run: RunKey) -> tuple[Mapping[str, Tensor], str]:
+    """The student of a finished run, and its hash. Raises EnvironmentRefused where it is gone or damaged."""
     run_id = run.run_id
     path = home.weights(run_id)
     expected = store.weights_of(run)
