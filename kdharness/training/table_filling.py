@@ -180,7 +180,7 @@ class TabledTeacher:
             except (OSError, ValueError):
                 known = {}
             if str(size) not in known:
-                known[str(size)] = self._tried(point, size)
+                known[str(size)] = self._tried(table, point, size)
                 with suppress(EnvironmentRefused):  # then the next process tries it, too
                     write_durably(path, json.dumps(known).encode())
                 if not known[str(size)]:
@@ -189,22 +189,22 @@ class TabledTeacher:
             self._agreed[table.folder, size] = known[str(size)]
         return self._agreed[table.folder, size]
 
-    def _tried(self, point: Point, size: int) -> bool:
-        """A batch of that size against two arrangements of its images and others in tiles."""
-        begin = replace(point, position=0)
-        coming = self._data.entries(begin, batches=-(-(size + TILE) // point.batch_size)).numpy()
+    def _tried(self, table: LogitTable, point: Point, size: int) -> bool:
+        """A batch of that size against two arrangements of its images and others in tiles, which the table keeps."""
+        coming = self._data.entries(replace(point, position=0), batches=-(-(size + TILE) // point.batch_size)).numpy()
         batch = np.resize(coming, size)
         live = self._live(point, batch)
         if not (live.logits.is_contiguous() and (live.pooled.is_contiguous() or not self._pooled)):
             return False  # sums over a row of the table could be taken in another order
-        expected = _bits(self._rows_of(live))
         others = np.resize(coming[::-1], -(-size // TILE) * TILE + TILE - size)  # whole tiles
         mixed = np.concatenate((batch, others))
         order = np.arange(len(mixed))
         for arrangement in (order[::-1], np.roll(order.reshape(2, -1).T.ravel(), TILE // 3)):
-            tiles = torch.from_numpy(self._computed(point, mixed[arrangement]))
-            if not torch.equal(_bits(tiles)[torch.from_numpy(np.argsort(arrangement)[:size])], expected):
+            rows = self._computed(point, mixed[arrangement])[np.argsort(arrangement)]
+            if not torch.equal(_bits(torch.from_numpy(rows[:size])), _bits(self._rows_of(live))):
                 return False
+        kept, place = np.unique(mixed, return_index=True)
+        table.add(kept, rows[place])
         return True
 
 
