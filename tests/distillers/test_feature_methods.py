@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from kdharness.core.errors import IncompatiblePair
 from kdharness.core.records import Recipe
 from kdharness.core.types import Batch, BuildContext, Distiller, NetworkView, Outputs
+from kdharness.distillers.bridges import bridge
 from kdharness.distillers.crd import noise_contrastive, of_gathered_rows, of_the_whole_bank
-from kdharness.distillers.fcfd import bridge
 from kdharness.distillers.locality import bilinear
 from kdharness.distillers.maps import resized
 from kdharness.distillers.ofd import margins, partial_distance
