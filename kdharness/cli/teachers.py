@@ -95,21 +95,19 @@ def import_(
 @teachers.command("list")
 def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the teachers that are here: imported ones, and the students of finished teacher runs."""
-    from kdharness.results.store import Store
-
-    store = Store(Home.at(home))
-    rows = [_imported(one) for one in store.imported_teachers()] + [_trained(one) for one in store.trained_teachers()]
+    rows = _rows(Home.at(home))
     if as_json:
         echo_json(rows)
         return
     if not rows:
         typer.echo("no teachers yet: kdharness teachers import FILE --model NAME --dataset NAME")
         return
-    lines = [("name", "model", "dataset", "top-1", "declared", "origin", "verified")]
+    lines = [("name", "model", "dataset", "top-1", "declared", "origin", "verified", "tables")]
     for row in rows:
         numbers = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("measured_top1", "declared_top1"))
         verified = f"accepted: {row['accepted']}" if row["accepted"] else "yes" if row["verified"] else "no"
-        lines.append((row["name"], row["model"], row["dataset"], *numbers, row["origin"], verified))
+        tables = f"{row['tables_bytes'] / 10**6:.1f} MB" if row["tables_bytes"] else "-"
+        lines.append((row["name"], row["model"], row["dataset"], *numbers, row["origin"], verified, tables))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
@@ -118,10 +116,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @teachers.command()
 def show(name: TeacherName, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show everything that is known of a teacher: accuracy, hash, and where its weights came from."""
-    from kdharness.results.store import Store
-
-    store = Store(Home.at(home))
-    rows = [_imported(one) for one in store.imported_teachers()] + [_trained(one) for one in store.trained_teachers()]
+    rows = _rows(Home.at(home))
     found = [row for row in rows if row["name"] == name]
     if not found:
         raise BadInput(f"no teacher is called {name!r}", remedy="kdharness teachers list names them all")
@@ -201,6 +196,20 @@ def export_model(
     run_id = store.find_run(run_id)
     for path in export_run(place, store, run_id, folder or Path(run_id), data=data or place.data):
         typer.echo(f"wrote {path}")
+
+
+def _rows(home: Home) -> list[dict[str, Any]]:
+    """Every teacher, with what its logit tables take (those of ensembles that it is in are not counted)."""
+    from kdharness.results.store import Store
+    from kdharness.training.table_shelf import TableShelf
+
+    store = Store(home)
+    rows = [_imported(one) for one in store.imported_teachers()] + [_trained(one) for one in store.trained_teachers()]
+    tables = TableShelf(home.tables).tables()
+    for row in rows:
+        its = (one.bytes for one in tables if one.card.get("weights_sha256") == [row["weights_sha256"]])
+        row["tables_bytes"] = sum(its)
+    return rows
 
 
 def _line(teacher: "ImportedTeacher") -> str:

@@ -42,6 +42,9 @@ def test_every_entry_is_there_and_nothing_is_computed_again(kdharness, home, mon
     monkeypatch.setattr(table_filling, "frozen_forward", None)
     again = kdharness("teachers", "table", "mine", "--home", home.root, "--augment", "none", "--json")
     assert json.loads(again.out) == {"teacher": "mine", "entries": 1438}
+    (row,) = json.loads(kdharness("teachers", "list", "--json", "--home", home.root).out)
+    assert 1438 * 10 * 4 < row["tables_bytes"] < 200_000
+    assert "0.1 MB" in kdharness("teachers", "list", "--home", home.root).out
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,22 @@ def test_seeds_side_by_side_and_a_resume_between_two_batches(tmp_path: Path) -> 
     assert [ends.results[f"{seed}"].weights_sha256 for seed in range(2)] == alone
 
 
+def test_a_flipped_bit_on_the_disk_moves_none_of_the_run(
+    tmp_path: Path, computed: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = weights_hash(setting(), tmp_path)
+    (table,) = TableShelf(tmp_path).tables()
+    blocks = table.folder / "blocks"
+    data = bytearray(blocks.read_bytes())
+    data[600] ^= 1
+    blocks.write_bytes(data)
+    for asked in ([64], []):  # filled again, once
+        computed.clear()
+        assert weights_hash(setting(), tmp_path) == alone
+        assert computed == asked
+    assert caplog.text.count("block 0 is damaged") == 1
+
+
 def test_tiles_are_whole_and_nothing_is_asked_twice(tmp_path: Path, computed: list[int]) -> None:
     """A tile answers for more than three batches of 20; the last one looks beyond the last epoch."""
     weights_hash(setting(batch_size=20, epochs=1), tmp_path)
