@@ -71,7 +71,7 @@ class Judge:
         set_products("fp32", device)
         network = MODELS.get(model).build(self.dataset.num_classes, self.dataset.image_shape)
         network.load_state_dict(dict(state), strict=True)
-        network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as torch declares it
         chosen = normalization or self.dataset.normalization
         score = evaluate(lambda images: network(images).logits, test, chosen, device=device)
         if not math.isfinite(score.loss):

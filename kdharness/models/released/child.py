@@ -279,7 +279,8 @@ def _line(error: Exception) -> str:
 
 def limit(size: int) -> None:
     """From here on: the memory and seconds that `size` bytes can need, no new file, no new process, no core dump."""
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115,PTH123
+    with open("/proc/self/statm") as file:  # noqa: PTH123  pathlib would be loaded for this line alone
+        used = int(file.read().split()[0]) * resource.getpagesize()
     seconds = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 4 + size // (20 * 2**20)
     limits = {
         resource.RLIMIT_AS: used + 2**30 + 6 * size,
