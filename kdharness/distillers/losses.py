@@ -50,10 +50,10 @@ def standardized(logits: Tensor, std: Std = "sample", kind: Standardizing = "zsc
     if kind == "none":
         return logits
     logits = in_full(logits)
+    # before the mean: autograd adds the parts of a gradient in the order of the graph, and the sum's last bits with it
+    deviation = None if kind == "mean" else logits.std(dim=1, keepdim=True, correction=1 if std == "sample" else 0)
     centred = logits if kind == "std" else logits - logits.mean(dim=1, keepdim=True)
-    if kind == "mean":
-        return centred
-    return centred / (1e-7 + logits.std(dim=1, keepdim=True, correction=1 if std == "sample" else 0))
+    return centred if deviation is None else centred / (1e-7 + deviation)
 
 
 def warmed_up(weight: float, epoch: int, warmup: int) -> float:
