@@ -41,7 +41,7 @@ def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
 
 def _imports(rows: Sequence[ResultRow], store: Store) -> list[ResultRow]:
     """The imported teachers that the rows name, each as a finished run of their study."""
-    named = {row.teacher_run_id: row.study for row in rows if row.teacher_run_id is not None}
+    named = {one: row.study for row in rows if row.teacher_run_id for one in row.teacher_run_id.split(" + ")}
     known = {row.run_id for row in rows}
     asked = [one for one in store.imported_teachers() if one.id in named] if named.keys() - known else []
     return [

@@ -18,6 +18,7 @@ from _compat_pickle import IMPORT_MAPPING
 from collections import OrderedDict
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import safetensors.torch
@@ -279,8 +280,7 @@ def _line(error: Exception) -> str:
 
 def limit(size: int) -> None:
     """From here on: the memory and seconds that `size` bytes can need, no new file, no new process, no core dump."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123  pathlib would be loaded for this line alone
-        used = int(file.read().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     seconds = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 4 + size // (20 * 2**20)
     limits = {
         resource.RLIMIT_AS: used + 2**30 + 6 * size,
