@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdharness.core.errors import BadInput, Problem, StudyError
+from kdharness.core.errors import BadInput, Problem
 from kdharness.results.records import ImportedTeacher
 from kdharness.study.check_rows import check_row, check_values, known_recipe, range_places
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
 from kdharness.study.images import dataset_of, missing_images
-from kdharness.study.load import Study, load_study
+from kdharness.study.load import Study
 from kdharness.study.resolve import Pair, known_model, known_pair, label_of
 from kdharness.study.rows import (
     PairText,
@@ -34,15 +34,6 @@ TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss
 SEARCH_METRICS = ("val_top1_last", "val_top5_last")
 PLACES = ("distiller", "pair", "student", "teacher", "group")
 """What a table's rows and columns may be, besides the name of an axis."""
-
-
-def check_study(path: Path, *, data: Path) -> Study:
-    """The study in the file, all names known and all values possible. Raises StudyError with every problem."""
-    study = load_study(path)
-    problems = find_problems(study, data=data)
-    if problems:
-        raise StudyError(study.path, problems)
-    return study
 
 
 def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher] = ()) -> list[Problem]:
