@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from kdharness import __version__
-from kdharness.cli import data, distillers, inspect, jobs, listing, serve, studies, tables, teacher_tables, teachers
+from kdharness.cli import (
+    data,
+    distillers,
+    inspect,
+    jobs,
+    listing,
+    published,
+    serve,
+    studies,
+    tables,
+    teacher_tables,
+    teachers,
+)
 from kdharness.core.errors import ExitCode, KdHarnessError
 from kdharness.core.plugins import configured_plugins, use_plugins
 
@@ -21,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (studies, tables, inspect, listing, distillers, data, teachers, teacher_tables, serve, jobs):
+for commands in (studies, tables, published, inspect, listing, distillers, data, teachers, teacher_tables, serve, jobs):
     commands.register(app)
 
 

@@ -41,6 +41,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def published(self) -> Path:
+        """Printed numbers that the user added to the package's."""
+        return self.root / "published"
+
+    @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "artifacts" / "mlflow"
 
