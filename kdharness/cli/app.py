@@ -16,6 +16,7 @@ from kdharness.cli import (
     inspect,
     jobs,
     listing,
+    marks,
     published,
     serve,
     studies,
@@ -33,7 +34,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (studies, tables, published, inspect, listing, distillers, data, teachers, teacher_tables, serve, jobs):
+for commands in (
+    studies,
+    tables,
+    published,
+    inspect,
+    marks,
+    listing,
+    distillers,
+    data,
+    teachers,
+    teacher_tables,
+    serve,
+    jobs,
+):
     commands.register(app)
 
 

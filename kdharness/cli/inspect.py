@@ -1,7 +1,8 @@
 """Commands that read the results database: where studies stand, what a run is, why it failed."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,11 +10,14 @@ from kdharness.cli.options import DataOption, HomeOption, JsonOption, StudyName,
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 
+if TYPE_CHECKING:
+    from kdharness.results.records import Note
+
 RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN_ID...]", help="Runs, or their first characters.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (status, show, diff, logs, log, retry, query):
+    for command in (status, show, diff, logs, log, cancel, retry, query):
         app.command()(command)
 
 
@@ -41,6 +45,10 @@ def status(
         for run in one.failed:
             typer.echo(f"  {run.run_id}  {run.label}, {run.pair}, seed {run.seed}: {run.state}")
             typer.echo(f"    {run.message}\n    {run.log}")
+        if one.excluded:
+            typer.echo(f"  excluded from every mean: {' '.join(one.excluded)}")
+        for text in one.notes:
+            typer.echo(f"  note  {text}")
     if not found:
         typer.echo("no studies yet: kdharness init writes a first one")
 
@@ -84,6 +92,11 @@ def show(
         typer.echo(f"state {run.state}, seed {run.seed}, attempts {run.attempts}, device {run.device}")
         for name, value in run.metrics.items():
             typer.echo(f"  {name:<28}  {value:.4f}")
+        if run.marks.excluded:
+            typer.echo(f"excluded: {run.marks.excluded}")
+        if run.marks.tags:
+            typer.echo(f"tags {' '.join(run.marks.tags)}")
+        _echo_notes(run.marks.notes)
 
 
 def diff(
@@ -143,6 +156,31 @@ def log(study: StudyName, home: HomeOption = None, as_json: JsonOption = False) 
         typer.echo(f"# version {text.number}, saved {text.saved:%Y-%m-%d %H:%M:%S} UTC, {text.path}\n{text.text}")
 
 
+def cancel(
+    what: Annotated[str, typer.Argument(metavar="STUDY|RUN_ID", help="A study by name, or one run.")],
+    home: HomeOption = None,
+) -> None:
+    """Take waiting runs out of the queue and stop running ones; `kdharness retry` goes on where they were."""
+    from kdharness.results.store import Store
+
+    store = Store(Home.at(home))
+    if any(study.name == what for study in store.studies()):
+        study, count = what, store.cancel(what)
+    else:
+        run_id = store.find_run(what)
+        rows = store.run(run_id).rows
+        if not rows:
+            raise BadInput(f"no study asks for {run_id}: nothing would train it")
+        study = rows[0].study
+        count = store.cancel(study, [run_id])
+    typer.echo(
+        f"{count} runs cancelled; kdharness retry {study} lets them wait again" if count else "nothing to cancel"
+    )
+    left = sum(row.state in ("waiting", "running") for row in store.queue(study)) if study == what else 0
+    if left:
+        typer.echo(f"{left} go on, because another study asks for them too: name the run to cancel it")
+
+
 def retry(study: StudyName, run_ids: RunIds = None, home: HomeOption = None) -> None:
     """Let failed, diverged and cancelled runs wait again; `kdharness run` then goes on with them."""
     from kdharness.results.store import Store
@@ -174,6 +212,11 @@ def query(
     for row in rows:
         table.add_row(*(Text(_text(_plain(value))) for value in row))
     Console().print(table)
+
+
+def _echo_notes(notes: Iterable["Note"]) -> None:
+    for one in notes:
+        typer.echo(f"note {one.at:%Y-%m-%d %H:%M}  {one.text}")
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ IDENTITY = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs", "unpublished",
+    "epochs", "unpublished", "excluded",
 )  # fmt: skip
 """The frame's columns that are not metrics: one row per (study, run, label, pair)."""
 
@@ -58,12 +58,20 @@ class Run:
     recipe: Mapping[str, Any]
     unpublished: str | None
     """The preset whose paper prints a result for the pair but released no constants for it."""
+    excluded: str | None
+    """Why no mean takes it."""
     value: float | None
-    """The table's metric; None until the run is complete."""
+    """The table's metric; None until the run is complete, and for an excluded one (but in the head of a teacher, who
+    taught all the same)."""
+
+    @property
+    def standing(self) -> str:
+        """Its state, or that it is excluded."""
+        return "excluded" if self.excluded else self.state
 
 
-def read(frame: "pd.DataFrame", metric: str) -> list[Run]:
-    """The frame's rows with the value of one metric, in the frame's order."""
+def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> list[Run]:
+    """The frame's rows with the value of one metric, in the frame's order; without those of excluded runs."""
     columns = {name: _plain(frame, name) for name in IDENTITY}
     values = _plain(frame, metric)
     return [
@@ -92,7 +100,8 @@ def read(frame: "pd.DataFrame", metric: str) -> list[Run]:
             constants=item["constants"] or {},
             recipe=item["recipe"] or {},
             unpublished=item["unpublished"],
-            value=_finite(value) if item["state"] == "complete" else None,
+            excluded=item["excluded"],
+            value=_finite(value) if item["state"] == "complete" and (keep_excluded or not item["excluded"]) else None,
         )
         for item, value in zip(
             (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)), values, strict=True

@@ -70,7 +70,7 @@ class Cell:
     interval: tuple[float, float] | None
     """Student's t, 95 %; None below two runs or without scipy."""
     states: Mapping[str, int] = field(default_factory=dict)
-    """How many of the wanted runs are in which state."""
+    """How many of the wanted runs are in which state; an excluded one is only `excluded`."""
     mark: Mark | None = None
     delta: Delta | None = None
     """To the table's baseline."""

@@ -30,7 +30,8 @@ def build_table(frame: "pd.DataFrame", spec: TableSpec) -> Table:
     """
     metric, purpose = metric_of(spec, frame)
     runs = read(frame[frame["purpose"] == purpose], metric)
-    teachers = {run.run_id: run for run in read(frame[frame["purpose"] == "teacher"], TEACHER_METRIC)}
+    taught = read(frame[frame["purpose"] == "teacher"], TEACHER_METRIC, keep_excluded=True)
+    teachers = {run.run_id: run for run in taught}
     shown = _distinct(runs)
     if not shown:
         raise BadInput(f"no {purpose} runs to show", where=", ".join(sorted({str(study) for study in frame["study"]})))
@@ -119,7 +120,7 @@ def _cell(place: Place, runs: Sequence[Run]) -> Cell:
         mean=statistics.mean(values),
         std=statistics.std(values),
         interval=statistics.interval(values),
-        states=dict(Counter(run.state for run in runs)),
+        states=dict(Counter(run.standing for run in runs)),
     )
 
 

@@ -99,7 +99,14 @@ def footnotes(
     listed = [Footnote(letter, text + ".") for text, letter in marks.items()]
     if lost:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(lost.items()))
-        text = f"not all runs ended well ({counts}): mean of the finished ones, ranked below complete cells."
+        what = "not all runs count" if "excluded" in lost else "not all runs ended well"
+        text = f"{what} ({counts}): mean of the others that are finished, ranked below complete cells."
+        reasons = Counter(run.excluded for group in runs.values() for run in group if run.excluded)
+        if reasons:
+            text += " Excluded: " + "; ".join(
+                f"{reason} ({count} runs)" if count > 1 else reason for reason, count in reasons.items()
+            )
+            text += "" if text.endswith(".") else "."
         listed.insert(0, Footnote(LOST, text))
     several = _several_teachers(runs, teachers)
     if several:

@@ -47,6 +47,9 @@ def export(database: Database, study: str) -> Iterator[dict[str, Any]]:
             "device": row.device,
             "started": row.started.isoformat() if row.started else None,
             "finished": row.finished.isoformat() if row.finished else None,
+            "excluded": row.marks.excluded,
+            "tags": list(row.marks.tags),
+            "notes": [{"text": note.text, "at": note.at.isoformat()} for note in row.marks.notes],
         }
 
 

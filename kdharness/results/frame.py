@@ -13,7 +13,7 @@ COLUMNS = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs", "unpublished",
+    "epochs", "unpublished", "excluded",
 )  # fmt: skip
 
 
@@ -22,8 +22,8 @@ def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
 
     A run that is not complete has NaN for its metrics, as has one that diverged into NaN: `state` tells them apart.
     `axes`, `constants` and `recipe` are dicts, `started` and `finished` aware datetimes or None; `unpublished` names a
-    preset without constants for the pair. An imported teacher stands among the runs with purpose "teacher", its
-    `run_id` the id of the import. Raises BadInput for an unknown study.
+    preset without constants for the pair, `excluded` says why no mean takes the run. An imported teacher stands among
+    the runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown study.
     """
     import pandas as pd
 
@@ -87,5 +87,6 @@ def _fixed(row: ResultRow) -> list[Any]:
         "constants": row.settings["constants"],
         "recipe": row.settings["recipe"],
         "unpublished": row.provenance.get("unpublished"),
+        "excluded": row.marks.excluded,
     }
     return [settings[name] if name in settings else getattr(row, name) for name in COLUMNS]

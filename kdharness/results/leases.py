@@ -216,6 +216,10 @@ def cancel(database: Database, study: str, run_ids: Sequence[str] | None) -> int
     """See Store.cancel."""
     with database.write() as connection:
         chosen = _chosen(connection, study, run_ids, ("waiting", "running"))
+        if run_ids is None:
+            others = schema.StudyRun.study_id != study_id_of(connection, study)
+            shared = set(connection.scalars(select(schema.StudyRun.run_id).where(others)))
+            chosen = [run_id for run_id in chosen if run_id not in shared]
         finished = now_ms()
         told = {"state": "cancelled", "finished_ms": finished, "reason": "cancelled", "message": None}
         connection.execute(_CHOSEN, {"chosen": listing(chosen), **told, **NOBODY})

@@ -105,6 +105,10 @@ def _tags(row: ResultRow, attempt: RowMapping | None, reused_from: str | None) -
         "state": row.state,
         "reason": row.reason,
         "device": row.device,
+        # said also where there is nothing to say: a tracker keeps a tag that it is not told anew
+        "excluded": row.marks.excluded or "no",
+        "tags": " ".join(row.marks.tags) or "-",
+        "note": row.marks.notes[-1].text if row.marks.notes else None,
         "commit": attempt["git_commit"] if attempt else None,
         "host": attempt["owner_host"] if attempt else None,
         "weights_sha256": row.weights_sha256,

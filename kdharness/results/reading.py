@@ -9,11 +9,11 @@ from sqlalchemy.orm import aliased
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, RunKey, Setting
-from kdharness.results import schema
+from kdharness.results import marks, schema
 from kdharness.results.database import Database
 from kdharness.results.encoding import among, dumps, join_value, known_moment, listing, moment, owner_of, setting_of
 from kdharness.results.leases import is_expired
-from kdharness.results.records import AttemptRow, Common, EpochMetric, QueueRow, ResultRow, RunRow
+from kdharness.results.records import AttemptRow, Common, EpochMetric, Marks, QueueRow, ResultRow, RunRow
 from kdharness.results.studies import study_id_of
 
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
@@ -59,9 +59,10 @@ def queue(database: Database, study: str | None) -> list[QueueRow]:
         for row in connection.execute(runs).mappings():
             found.setdefault(row["run_id"], []).append(row)
         alone = set(connection.scalars(_ALONE))
+        excluded = set(connection.scalars(select(schema.Exclusion.run_id)))
         _learn_common(connection, {shown[0]["setting_key"] for shown in found.values()})
     rows = [
-        _queue_row(shown, tuple(dict.fromkeys(needed.get(run_id, ()))), run_id in alone)
+        _queue_row(shown, tuple(dict.fromkeys(needed.get(run_id, ()))), run_id in alone, run_id in excluded)
         for run_id, shown in found.items()
     ]
     return sorted(rows, key=lambda one: (one.purpose != "teacher", one.seed, one.row))
@@ -103,7 +104,7 @@ def common_of(form: Mapping[str, Any]) -> Common:
     return Common(dumps(batches), dumps([teachers, recipe.get("teacher_image_size")]) if trained else "")
 
 
-def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool) -> QueueRow:
+def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool, excluded: bool) -> QueueRow:
     """One run; where several labels show it, it is named by the first and works for the most urgent."""
     run = shown[0]
     return QueueRow(
@@ -125,6 +126,7 @@ def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool) -> 
         student=run["student"],
         common=_COMMON[run["setting_key"]],
         alone=alone,
+        excluded=excluded,
         reason=run["reason"],
         message=run["message"],
     )
@@ -168,7 +170,9 @@ def run(database: Database, run_id: str) -> RunRow:
         )
         needed = tuple(needs)
         rows = tuple(rows_where(connection, schema.Run.run_id == run_id))
-        metrics = metrics_of(connection, select(schema.Run.run_id).where(schema.Run.run_id == run_id)).get(run_id, {})
+        this = select(schema.Run.run_id).where(schema.Run.run_id == run_id)
+        metrics = metrics_of(connection, this).get(run_id, {})
+        said = marks.marks_of(connection, this).get(run_id, Marks())
     numerics = tuple(json.loads(row["numerics_keys"]))
     return RunRow(
         run_id=run_id,
@@ -195,6 +199,7 @@ def run(database: Database, run_id: str) -> RunRow:
         device=row["device"],
         started=moment(row["started_ms"]),
         finished=moment(row["finished_ms"]),
+        marks=said,
         rows=rows,
     )
 
@@ -297,6 +302,7 @@ def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[R
     found = connection.execute(shown).mappings().all()
     run_ids = shown.order_by(None).with_only_columns(schema.Run.run_id)
     metrics = metrics_of(connection, run_ids)
+    said = marks.marks_of(connection, run_ids)
     parsed: dict[str, Any] = {}  # settings, axes and provenances repeat for every seed
 
     def load(text: str) -> Any:
@@ -304,10 +310,10 @@ def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[R
             parsed[text] = json.loads(text)
         return parsed[text]
 
-    return [_row(row, load, metrics.get(row["run_id"], {})) for row in found]
+    return [_row(row, load, metrics.get(row["run_id"], {}), said.get(row["run_id"], Marks())) for row in found]
 
 
-def _row(row: RowMapping, load: Any, metrics: Mapping[str, float]) -> ResultRow:
+def _row(row: RowMapping, load: Any, metrics: Mapping[str, float], said: Marks) -> ResultRow:
     numerics = load(row["numerics_keys"])
     return ResultRow(
         study=row["study"],
@@ -341,4 +347,5 @@ def _row(row: RowMapping, load: Any, metrics: Mapping[str, float]) -> ResultRow:
         finished=moment(row["finished_ms"]),
         reason=row["reason"],
         metrics=metrics,
+        marks=said,
     )

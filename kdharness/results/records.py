@@ -112,6 +112,8 @@ class QueueRow:
     """None: it shares nothing with anyone."""
     alone: bool = False
     """A job that had it died, and it has made no progress since: only a job of its own shows whose fault that was."""
+    excluded: bool = False
+    """No mean takes it."""
     reason: str | None = None
     message: str | None = None
 
@@ -137,6 +139,24 @@ class AttemptRow:
     claimed: datetime
     started: datetime | None
     finished: datetime | None
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a person wrote."""
+
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What people say of a run."""
+
+    excluded: str | None = None
+    """Why no mean takes it."""
+    tags: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,6 +188,7 @@ class RunRow:
     device: str | None
     started: datetime | None
     finished: datetime | None
+    marks: Marks
     rows: tuple["ResultRow", ...]
     """Where studies show it."""
 
@@ -208,6 +229,7 @@ class ResultRow:
     finished: datetime | None
     reason: str | None
     metrics: Mapping[str, float]
+    marks: Marks = Marks()
 
 
 @dataclass(frozen=True)

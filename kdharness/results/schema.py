@@ -289,6 +289,36 @@ class Revealed(Table):
     revealed_ms: Mapped[int]
 
 
+class Note(Table):
+    """What a person wrote about a run or a study; never changed, never deleted."""
+
+    __tablename__ = "notes"
+    __table_args__ = (CheckConstraint("(run_id IS NULL) = (study_id IS NOT NULL)", "one_subject"),)
+    note_id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.run_id"), index=True)
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.study_id"))
+    text: Mapped[str]
+    at_ms: Mapped[int]
+
+
+class RunTag(Table):
+    """A word that a person gave a run."""
+
+    __tablename__ = "run_tags"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Exclusion(Table):
+    """A run that no mean takes, and why."""
+
+    __tablename__ = "exclusions"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), primary_key=True)
+    reason: Mapped[str]
+    at_ms: Mapped[int]
+
+
 class Draw(Table):
     """One point of a study's search."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
-from kdharness.results import draws, export, mirror, outbox, progress, reading, studies, teachers
+from kdharness.results import draws, export, marks, mirror, outbox, progress, reading, studies, teachers
 from kdharness.results import leases as holding
 from kdharness.results.database import open_database
 from kdharness.results.owner import Owner
@@ -16,7 +16,9 @@ from kdharness.results.records import (
     EpochMetric,
     ImportedTeacher,
     Lease,
+    Marks,
     MirrorView,
+    Note,
     OutboxRow,
     QueueRow,
     Reaped,
@@ -36,7 +38,9 @@ __all__ = [
     "EpochMetric",
     "ImportedTeacher",
     "Lease",
+    "Marks",
     "MirrorView",
+    "Note",
     "OutboxRow",
     "Owner",
     "QueueRow",
@@ -214,8 +218,35 @@ class Store:
         return holding.retry(self._database, study, run_ids)
 
     def cancel(self, study: str, run_ids: Sequence[str] | None = None) -> int:
-        """How many runs were cancelled: the study's (or the named ones of them) that were waiting or running."""
+        """How many runs were cancelled: the named ones of the study's that were waiting or running, or all of them
+        that no other study asks for. A job that has one finds its lease lost; `retry` goes on from its checkpoint."""
         return holding.cancel(self._database, study, run_ids)
+
+    # What people say of it
+
+    def note_run(self, run_id: str, text: str) -> None:
+        """Add a note to the run. Raises BadInput for an unknown run, and for text that cannot be shown."""
+        marks.note_run(self._database, run_id, text)
+
+    def note_study(self, study: str, text: str) -> None:
+        """Add a note to the study. Raises BadInput for an unknown study, and for text that cannot be shown."""
+        marks.note_study(self._database, study, text)
+
+    def study_notes(self, study: str) -> list[Note]:
+        """Oldest first."""
+        return marks.study_notes(self._database, study)
+
+    def tag(self, run_id: str, names: Sequence[str], *, remove: Sequence[str] = ()) -> None:
+        """Give the run these tags and take others from it. Raises BadInput for an unknown run or what is no tag."""
+        marks.tag(self._database, run_id, names, remove)
+
+    def exclude(self, run_ids: Sequence[str], reason: str) -> None:
+        """Keep the runs out of every mean; tables count them in sight and give the reason. Nothing is deleted."""
+        marks.exclude(self._database, run_ids, reason)
+
+    def include(self, run_ids: Sequence[str]) -> int:
+        """How many of the runs were excluded, and count again."""
+        return marks.include(self._database, run_ids)
 
     # What came out
 

@@ -129,6 +129,8 @@ class JobSink:
         return self._stop.requested or all(self._gone(run_id) for run_id in self._leases)
 
     def checkpoint_due(self, run_id: str) -> bool:
+        if self._gone(run_id):
+            return True  # a lost or cancelled run is not trained to the end of its epoch: saving drops it
         return time.monotonic() - self._saved_at[run_id] >= self._checkpoint_seconds
 
     @property
@@ -161,7 +163,7 @@ class JobSink:
     def lose(self, run_id: str) -> None:
         """Another attempt owns the run: nothing more is written for it."""
         self._end(run_id, Ending.LOST)
-        note(run_id, "lease lost: another attempt owns the run, this one writes nothing more")
+        note(run_id, "lease lost: the run was cancelled or another attempt owns it; this one writes nothing more")
 
     def _end(self, run_id: str, ending: Ending) -> None:
         self.endings[run_id] = ending

@@ -45,6 +45,10 @@ class StudyStatus:
     runs: Mapping[State, int]
     jobs: tuple[JobStatus, ...]
     failed: tuple[EndedBadly, ...]
+    excluded: tuple[str, ...] = ()
+    """Runs that no mean takes."""
+    notes: tuple[str, ...] = ()
+    """What people wrote on the study, oldest first."""
 
 
 def study_status(store: Store, home: Home, study: str | None = None) -> list[StudyStatus]:
@@ -53,7 +57,10 @@ def study_status(store: Store, home: Home, study: str | None = None) -> list[Stu
     for row in [store.study(study)] if study is not None else store.studies():
         queue = store.queue(row.name)
         failed = tuple(_ended_badly(run, home) for run in queue if run.state in ("failed", "diverged"))
-        found.append(StudyStatus(row.name, row.changed.isoformat(), row.states, tuple(_jobs(queue)), failed))
+        excluded = tuple(run.run_id for run in queue if run.excluded)
+        notes = tuple(f"{note.at:%Y-%m-%d %H:%M}  {note.text}" for note in store.study_notes(row.name))
+        jobs = tuple(_jobs(queue))
+        found.append(StudyStatus(row.name, row.changed.isoformat(), row.states, jobs, failed, excluded, notes))
     return found
 
 

@@ -45,6 +45,10 @@ def make(out: Path) -> None:
             weights = {"model": "resnet20", "dataset": "digits", "weights_sha256": sha, "path": f"teachers/{sha}"}
             store.add_teacher(name=name, **weights, declared_top1=declared, provenance={"file": "a.pth", "bytes": 1})
         store.verified("verified", measured_top1=98.25, fingerprint="f" * 64, accepted="other crop, ±")
+        store.note_study("mini", "the first one, ±")
+        store.note_run(first, "loss is infinite in epoch 1")
+        store.tag(first, ["odd", "keep"])
+        store.exclude([first], "the loss is infinite")
         exported = list(store.export("mini"))
         store.close()
         shutil.copy(Path(home) / "results.db", out)

@@ -291,6 +291,7 @@ VALUE = st.one_of(st.none(), st.floats(0, 100), st.just(math.inf))
 @st.composite
 def any_run(draw: st.DrawFn) -> dict[str, Any]:
     state = draw(st.sampled_from(["complete", "complete", "complete", "waiting", "failed", "diverged"]))
+    excluded = draw(st.sampled_from([None, None, None, "wrong data"]))
     value = draw(VALUE) if state == "complete" else None
     axes = draw(st.sampled_from([{}, {"temperature": 2.0}, {"recipe.batch_size": 32}]))
     return run(
@@ -298,6 +299,7 @@ def any_run(draw: st.DrawFn) -> dict[str, Any]:
         draw(st.integers(0, 3)),
         value,
         state=state,
+        excluded=excluded,
         pair=draw(st.sampled_from(["resnet20 -> resnet8", "vgg13 -> vgg8"])),
         study=draw(st.sampled_from(["one", "two"])),
         dataset=draw(st.sampled_from(["digits", "cifar100"])),
@@ -321,8 +323,30 @@ def test_random_runs_are_never_pooled_across_settings(runs: list[dict[str, Any]]
         table = build_table(data, spec)
         kept = {run_id for c in table.cells.values() for run_id in c.runs}
         check_table(table, data)
-        finite = {r["run_id"] for r in runs if r["test_top1_last"] is not None and math.isfinite(r["test_top1_last"])}
+        counts = [r for r in runs if r["test_top1_last"] is not None and not r["excluded"]]
+        finite = {r["run_id"] for r in counts if math.isfinite(r["test_top1_last"])}
         assert kept == finite & {r["run_id"] for r in runs if r["purpose"] == "final"}
+
+
+def test_an_excluded_run_is_counted_in_sight_with_its_reason_and_never_averaged() -> None:
+    data = frame(
+        teacher(98.0) | {"excluded": "trained too long"},
+        seeds("kd", 96.0, 97.0, 5.0, row=1),
+        seeds("dkd", 95.0, 95.0, 95.0, row=2),
+    )
+    data["excluded"] = [*data["excluded"][:3], "a wrong <image> folder", *[None] * 3]
+    table = build_table(data, TableSpec())
+    kd, dkd = cell(table, "kd"), cell(table, "dkd")
+    assert (kd.mean, kd.n, kd.wanted, kd.states) == (96.5, 2, 3, {"complete": 2, "excluded": 1})
+    assert kd.notes == ("†",) and kd.mark is None and dkd.mark is None and text.count(kd) == "2/3"
+    (note,) = table.footnotes
+    assert note.text == (
+        "not all runs count (1 excluded): mean of the others that are finished, ranked below complete cells. "
+        "Excluded: a wrong <image> folder."
+    )
+    assert text.teacher(table.columns[0]) == "teacher 98.00", "it taught all the same"
+    again = build_table(data.assign(excluded=None), TableSpec())
+    assert cell(again, "kd").n == 3 and again.footnotes == ()
 
 
 def test_one_epoch_is_singular() -> None:

@@ -15,7 +15,7 @@ from kdharness.results.store import Checkpoint, Revealed
 EXPORTED = [
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "teacher", "student", "distiller",
     "label", "settings", "state", "attempts", "weights_sha256", "teacher_sha256", "metrics", "device", "started",
-    "finished",
+    "finished", "excluded", "tags", "notes",
 ]  # fmt: skip
 
 
