@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -46,6 +47,33 @@ def test_a_cpu_job_gets_one_thread_per_library(tmp_path, monkeypatch, slot, thre
     while executor.poll(handle) is None:
         time.sleep(0.01)
     assert Home(tmp_path).log("a").read_text().split() == [threads, str(os.getpid())]
+
+
+FAULTS = """
+import ctypes, resource
+def faults(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        blocks = [ctypes.memset(libc.malloc(8 << 20), 1, 8 << 20) for _ in range(8)]
+        for block in blocks:
+            libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+ctypes.memset.restype, ctypes.memset.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+faults(2)
+print(faults(4))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc reads GLIBC_TUNABLES")
+def test_a_job_keeps_the_memory_that_it_frees(tmp_path, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    executor = SubprocessExecutor(Home(tmp_path), (sys.executable, "-c", FAULTS))
+    handle = executor.submit(("a",), "cpu:0")
+    while executor.poll(handle) is None:
+        time.sleep(0.01)
+    assert int(Home(tmp_path).log("a").read_text()) < 500  # 64 MiB are 16,384 pages, each time zeroed anew
 
 
 def test_a_crash_in_native_code_leaves_its_stack_in_the_log(tmp_path):
