@@ -11,6 +11,7 @@ import typer
 
 from kdharness import __version__
 from kdharness.cli import (
+    analyses,
     data,
     distillers,
     inspect,
@@ -37,6 +38,7 @@ app = typer.Typer(
 for commands in (
     studies,
     tables,
+    analyses,
     published,
     inspect,
     marks,

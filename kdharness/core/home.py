@@ -60,6 +60,10 @@ class Home:
         """Weights trained elsewhere, by their hash."""
         return self.root / "teachers" / f"{sha256}.safetensors"
 
+    def analysis(self, run_id: str, name: str) -> Path:
+        """The arrays of an analysis of the finished student."""
+        return self.artifacts(run_id) / "analyses" / f"{name}.npz"
+
     def log(self, run_id: str) -> Path:
         return self.artifacts(run_id) / "log.txt"
 

@@ -1,6 +1,6 @@
 """Accuracy and cross-entropy of a predictor on a split."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +45,12 @@ def evaluate(
 
     Images go in as they are, without augmentation, in tiles of a fixed size.
     """
-    tiles = []
-    for pixels in _pixels(split.images):
-        images = normalised(pixels.to(device).permute(0, 2, 3, 1), normalization, dtype)
-        tiles.append(predict(images.contiguous(memory_format=layout)))
-    logits, labels = torch.cat(tiles), split.labels.to(device)
+    answers = [predict(images) for images in tiles(split, normalization, device=device, dtype=dtype, layout=layout)]
+    return score(torch.cat(answers), split.labels.to(device))
+
+
+def score(logits: Tensor, labels: Tensor) -> Accuracy:
+    """Of the logits (N, K) of all images against their labels (N,)."""
     confidence, predicted = logits.softmax(1).max(1)
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     hits, hits5 = (predicted == labels).sum(), (best == labels[:, None]).sum()
@@ -59,8 +60,23 @@ def evaluate(
     return Accuracy(top1, top5, loss, predicted.cpu(), confidence.to(torch.float16).cpu())
 
 
-def _pixels(images: Tensor | ImageSource) -> Iterable[Tensor]:
-    """All images in order, tile by tile: (B, C, H, W) uint8."""
+def tiles(
+    split: Split,
+    normalization: Normalization,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: torch.memory_format,
+    rows: int | None = None,
+) -> Iterator[Tensor]:
+    """All images in order as networks are fed them: (rows, C, H, W) each, the last one shorter."""
+    for pixels in _pixels(split.images, rows or EVALUATION_BATCH):
+        images = normalised(pixels.to(device).permute(0, 2, 3, 1), normalization, dtype)
+        yield images.contiguous(memory_format=layout)
+
+
+def _pixels(images: Tensor | ImageSource, rows: int) -> Iterable[Tensor]:
+    """All images in order, `rows` at a time: (B, C, H, W) uint8."""
     if isinstance(images, Tensor):
-        return torch.split(images, EVALUATION_BATCH)
-    return Decoded(images, torch.arange(len(images)), EVALUATION_BATCH, workers=workers_here())
+        return torch.split(images, rows)
+    return Decoded(images, torch.arange(len(images)), rows, workers=workers_here())

@@ -19,8 +19,22 @@ _RULES = (
     (re.compile(r"^t2t_vit_7$"), "T2T-ViT-7"),
 )
 
-_LOWER_IS_BETTER = re.compile(r"loss|seconds|_mib|(^|_)(ece|mce|nll|brier|fpr95|error)(_|$)")
-_QUANTITIES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "cross-entropy"}
+_LOWER_IS_BETTER = re.compile(
+    r"loss|seconds|_mib|_ms(_|$)|(^|_)(ece|mce|nll|brier|fpr95|error|kl|distance|difference|parameters|multiply)(_|$)"
+)
+_PERCENT = re.compile(r"_top\d|_(fpr95|error|agreement)(_|$)")
+_QUANTITIES = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "loss": "cross-entropy",
+    "ece": "ECE",
+    "mce": "MCE",
+    "nll": "NLL",
+    "brier": "Brier score",
+    "fpr95": "FPR at 95 % TPR",
+    "agreement": "agreement with the teacher",
+    "teacher_kl": "KL divergence from the teacher",
+}
 _SPLITS = {"test": "Test", "val": "Validation", "train": "Train"}
 
 
@@ -40,8 +54,8 @@ def pair(name: str) -> str:
 
 
 def is_percent(metric: str) -> bool:
-    """Whether the metric is an accuracy, stored and printed in percent."""
-    return re.search(r"_top\d", metric) is not None
+    """Whether the metric is a part of the images, stored and printed in percent."""
+    return _PERCENT.search(metric) is not None
 
 
 def lower_is_better(metric: str) -> bool:

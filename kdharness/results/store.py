@@ -5,7 +5,7 @@ from typing import Any
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
-from kdharness.results import draws, export, marks, mirror, outbox, progress, reading, studies, teachers
+from kdharness.results import analyses, draws, export, marks, mirror, outbox, progress, reading, studies, teachers
 from kdharness.results import leases as holding
 from kdharness.results.database import open_database
 from kdharness.results.owner import Owner
@@ -249,6 +249,14 @@ class Store:
         return marks.include(self._database, run_ids)
 
     # What came out
+
+    def add_metrics(self, run_id: str, metrics: Mapping[str, float], *, again: bool = False) -> int:
+        """Enter what was found out about the student of a complete run; how many of them are new.
+
+        What is there stays as it is, or with `again` is replaced. Raises BadInput for a run that is not complete and
+        for a name that only the run's completion may write; SealedSplit for a test metric of a search run.
+        """
+        return analyses.add(self._database, run_id, metrics, again)
 
     def setting(self, run_id: str) -> tuple[Setting, int]:
         """The run's setting and seed. Raises BadInput for an unknown run."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from kdharness.core.analyses import Analysis
 from kdharness.core.errors import BadInput, EnvironmentRefused, ExitCode
 from kdharness.core.home import Home
 from kdharness.core.plugins import plugins
 from kdharness.results.store import Store
+from kdharness.runtime.evaluating import describe_all, evaluate_runs, require_libraries
 from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
 from kdharness.runtime.footprint import parts
 from kdharness.runtime.job import run_job
@@ -45,6 +47,8 @@ def run_command(
     expansion = expand_at(load_study(file), home, data, confirmed, upgrade=True)
     if expansion.missing:
         raise BadInput("; ".join(expansion.missing), where=str(file))
+    asked = [Analysis.parse(text) for text in expansion.study.spec.evaluate]
+    require_libraries(asked)
     places = choose_slots(slots)
     _open_home(home)
     store = Store(home, create=True)
@@ -70,6 +74,8 @@ def run_command(
         fail_fast=fail_fast,
     )
     _tell(outcome, home, console)
+    if asked and outcome.exit_code not in (ExitCode.INTERRUPTED, ExitCode.STOPPED):
+        _evaluate(store, study, home, data or home.data, asked, console)
     _show_tables(store, study, home, console)
     return outcome.exit_code
 
@@ -92,7 +98,7 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
     study = expansion.study
     for warning in expansion.warnings:
         _say(console, f"{study.path}: warning: {warning}")
-    kept = {"about", "dataset", "tables", "figures", "paired"}
+    kept = {"about", "dataset", "evaluate", "tables", "figures", "paired"}
     spec = study.spec.model_dump(mode="json", exclude_none=True, include=kept)
     change = store.save_study(study.name, study.text, expansion.wanted, path=study.path, spec=spec)
     parts = [f"{change.new} new", f"{change.reused} reused", f"{change.waiting} to go on with"]
@@ -145,6 +151,13 @@ def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:
         _say(console, 'MLflow is not installed: pip install "kdharness[mlflow]", then kdharness sync')
     elif outcome.mirror_behind:
         _say(console, f"MLflow is behind by {outcome.mirror_behind} records: kdharness sync")
+
+
+def _evaluate(store: Store, study: str, home: Home, data: Path, asked: Sequence[Analysis], console: Console) -> None:
+    """The analyses that the study asks for, of every finished student that lacks them."""
+    runs = [row.run_id for row in store.queue(study) if row.state == "complete"]
+    for line in describe_all(evaluate_runs(home, store, runs, asked, data=data)):
+        _say(console, line)
 
 
 def _show_tables(store: Store, study: str, home: Home, console: Console) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdharness.core.analyses import ANALYSES, WRITTEN, Analysis, is_analysis_metric
 from kdharness.core.errors import BadInput, Problem
 from kdharness.results.records import ImportedTeacher
 from kdharness.study.check_rows import check_row, check_values, known_recipe, range_places
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from kdharness.core.types import Dataset
 
 TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss")
+ANALYSIS_METRICS = tuple(f"test_{name}" for names in ANALYSES.values() for name in names)
+"""The commonest of them, for suggestions."""
 SEARCH_METRICS = ("val_top1_last", "val_top5_last")
 PLACES = ("distiller", "pair", "student", "teacher", "group")
 """What a table's rows and columns may be, besides the name of an axis."""
@@ -52,6 +55,7 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     holes = has_holes(spec)
     labels = _labels(rows(spec), holes, found)
     _search(spec, pairs, bool(range_places(spec, known)), found)
+    _evaluate(spec, found)
     _tables(spec, None if holes else labels, _axes(spec, known), found)
     if spec.figures:
         found.later(("figures",), "figures", "the plots of studies", key=True)
@@ -215,6 +219,14 @@ def _search(spec: StudySpec, pairs: dict[Pair, Place], ranged: bool, found: Find
             found.later(("search", key), key, needs, key=True)
 
 
+def _evaluate(spec: StudySpec, found: Findings) -> None:
+    for index, text in enumerate(spec.evaluate):
+        try:
+            Analysis.parse(text)
+        except BadInput:
+            found.unknown(("evaluate", index), "analysis", text, WRITTEN)
+
+
 def _tables(spec: StudySpec, labels: list[str] | None, axes: set[str], found: Findings) -> None:
     later = {
         "published": "the papers' results",
@@ -245,8 +257,8 @@ def _metric(table: TablePart, place: Place, found: Findings) -> None:
     elif when and table.metric.removesuffix(when[0]) in TEST_METRICS:
         bare = table.metric.removesuffix(when[0])
         found.say((*place, "metric"), f"`{table.metric}` is `metric: {bare}` with `select: {when[0][1:]}`")
-    elif table.metric not in TEST_METRICS:
-        found.unknown((*place, "metric"), "metric", table.metric, TEST_METRICS)
+    elif table.metric not in TEST_METRICS and not is_analysis_metric(table.metric):
+        found.unknown((*place, "metric"), "metric", table.metric, (*TEST_METRICS, *ANALYSIS_METRICS))
     if table.select == "best-val":
         found.say((*place, "select"), "`best-val` exists only in a search; a table is over final runs")
     elif table.select == "best" and table.metric != "test_top1":

@@ -297,6 +297,8 @@ class StudySpec(Part):
     paired: bool = False
     checkpoint: CheckpointPart = CheckpointPart()
     execution: ExecutionPart = ExecutionPart()
+    evaluate: list[Name] = []
+    """Analyses of every finished student; they change no training, so they stand in no key."""
     tables: list[TablePart] = [TablePart()]
     figures: list[FigurePart] = []
 

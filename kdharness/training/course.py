@@ -49,7 +49,7 @@ class Course:
             raise BadInput(f"drop_last leaves no batch of {recipe.batch_size} in {images} images", where=self.run_id)
         self._images = min(images, self._steps * recipe.batch_size)
         self._split = "val" if self.setting.validation else "test"
-        self._run = _training_run(member, data, teachers)
+        self._run = training_run(member, data, teachers)
         self._main = len(self._run.phases)
         needs, teacher = self._run.needs, self._run.teacher
         self._tabled = teachers.tabled(teacher, needs, recipe.teacher_image_size) if teacher is not None else None
@@ -206,7 +206,7 @@ class Course:
         }
 
 
-def _training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun:
+def training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun:
     """The member's networks at their start. Raises UnknownName, BadInput and what the method's `build` raises."""
     setting = member.setting
     kind = method(setting.distiller)

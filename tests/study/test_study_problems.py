@@ -151,6 +151,13 @@ def test_the_sound_study_has_no_problem() -> None:
         (change("seeds:", "paired: true"), [f"10:1: `paired: true` needs tests paired by seed: {LATER}"]),
         (change("seeds:", "figures: [{x: a, y: b}]"), [f"10:1: `figures` needs the plots of studies: {LATER}"]),
         (change("seeds:", "checkpoint: {every: 300 s}"), []),
+        (change("seeds:", "evaluate: [calibration, transfer to stl10]"), []),
+        (change("seeds:", "evaluate: [calibratoin]"), ["10:12: unknown analysis 'calibratoin', did you mean `calibr"]),
+        (change("  - {baseline", "  - {metric: test_ece}"), []),
+        (
+            change("  - {baseline", "  - {metric: test_ecee}"),
+            ["12:14: unknown metric 'test_ecee', did you mean `test_"],
+        ),
         (change("seeds:", "execution: {threads: 2, layout: contiguous}"), []),
         (change("seeds:", "execution: {threads: 0}"), ["10:22: `threads`: must be greater than or equal to 1, not 0"]),
         (change("seeds:", "checkpoint: {every: often}"), ["10:21: `every`: String should match pattern"]),
