@@ -1,8 +1,8 @@
-# make env | quickstart | test | lint | bundle. Nothing is done twice: .venv/.ready stamps a finished set-up.
+# make env | quickstart | test | exact | lint | bundle. Nothing is done twice: .venv/.ready stamps a finished set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env quickstart test lint bundle
+.PHONY: env quickstart test exact lint bundle
 env: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -16,6 +16,9 @@ quickstart: env
 
 test: env
 	$(BIN)/python -m pytest -n 2
+
+exact: env
+	$(BIN)/python tests/campaigns/exactness.py
 
 lint: env
 	$(BIN)/ruff check .

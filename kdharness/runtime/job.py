@@ -18,6 +18,7 @@ from kdharness.runtime.parent import ParentWatch
 from kdharness.runtime.runlog import run_logs
 from kdharness.runtime.signals import Stop, stop_on_signals
 from kdharness.runtime.slots import device_of
+from kdharness.runtime.writer import Writer
 
 if TYPE_CHECKING:
     from kdharness.runtime.sink import Ending, JobSink
@@ -41,8 +42,8 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str, options: JobOption
         if len(leases) > 1:
             where += f" · {len(leases)} runs side by side, what the process itself says is with {run_ids[0]}"
         headers = {lease.run_id: f"attempt {lease.attempt} · {where}" for lease in leases}
-        with run_logs(home, headers), Heartbeat(store, leases) as heartbeat:
-            return _train(home, store, leases, heartbeat, stop, device, options)
+        with run_logs(home, headers), Heartbeat(store, leases) as heartbeat, Writer() as writer:
+            return _train(home, store, leases, heartbeat, writer, stop, device, options)
 
 
 def _train(
@@ -50,6 +51,7 @@ def _train(
     store: Store,
     leases: Sequence[Lease],
     heartbeat: Heartbeat,
+    writer: Writer,
     stop: Stop,
     device: str,
     options: JobOptions,
@@ -65,7 +67,7 @@ def _train(
     execution = Execution(device=device, threads=options.threads, layout=options.layout, tables=home.tables)
     if device == "cpu":
         torch.set_num_threads(execution.threads)
-    sink = JobSink(home, store, leases, heartbeat, stop, checkpoint_seconds=options.checkpoint_seconds)
+    sink = JobSink(home, store, leases, heartbeat, stop, writer, checkpoint_seconds=options.checkpoint_seconds)
     members = []
     commit, versions, name = provenance.commit(), provenance.versions(), provenance.device_name(device)
     for lease in leases:
@@ -85,6 +87,7 @@ def _train(
             if len({(member.setting.dataset, member.setting.fingerprint) for member in members}) > 1:
                 raise BadInput("the runs of a job share one dataset")
             train_cohort(members, open_dataset(options.data or home.data, members[0].setting), execution, sink)
+            sink.settle()
     except Exception as error:  # noqa: BLE001  a bug or a failure below: it is written into the runs, not lost
         _fail(sink, error)
     if not stop.requested:

@@ -1,11 +1,14 @@
-"""What a job does with what training tells it: files first and durable, then the row that makes them count."""
+"""What a job does with what training tells it: files first and durable, then the row that makes them count.
+
+Checkpoints are written by a thread of their own while training goes on with the next step.
+"""
 
 import errno
 import io
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.options import CHECKPOINT_SECONDS
 from kdharness.runtime.runlog import note
 from kdharness.runtime.signals import Stop
+from kdharness.runtime.writer import Writer
 from kdharness.training import checkpoint, weights
 from kdharness.training.members import Diverged, EpochEnd, Finished
 
@@ -36,7 +40,10 @@ class Ending(Enum):
 
 
 class JobSink:
-    """Training's Sink. After a run's lease is lost nothing is written for it any more: every call raises LeaseLost."""
+    """Training's Sink. After a run's lease is lost nothing is written for it any more: every call raises LeaseLost.
+
+    What hinders a checkpoint from being written (a full disk) is raised by the next call for any run.
+    """
 
     def __init__(
         self,
@@ -45,6 +52,7 @@ class JobSink:
         leases: Sequence[Lease],
         heartbeat: Heartbeat,
         stop: Stop,
+        writer: Writer,
         *,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
@@ -53,6 +61,7 @@ class JobSink:
         self._leases = {lease.run_id: lease for lease in leases}
         self._heartbeat = heartbeat
         self._stop = stop
+        self._writer = writer
         self._checkpoint_seconds = checkpoint_seconds
         self._saved_at = dict.fromkeys(self._leases, time.monotonic())
         self._saved_step: dict[str, int] = {}
@@ -61,10 +70,16 @@ class JobSink:
         """Per run the hash of the teacher weights it is fed, set before training."""
 
     def epoch_end(self, run_id: str, end: EpochEnd) -> None:
-        lease = self._lease(run_id)
+        lease = self._settled_lease(run_id)
         if not end.metrics and self._saved_step.get(run_id) == end.step:
             return  # told to stop right after this point was saved
-        path = self._home.checkpoints(run_id, lease.fence) / f"{end.step:09d}.pt"
+        self._writer.do(lambda: self._save(lease, end))
+        self._saved_at[run_id] = time.monotonic()
+        self._saved_step[run_id] = end.step
+
+    def _save(self, lease: Lease, end: EpochEnd) -> None:
+        """In the writer's thread. A lost lease is noted: the next call for the run raises it."""
+        path = self._home.checkpoints(lease.run_id, lease.fence) / f"{end.step:09d}.pt"
         sha256 = checkpoint.write(path, end.state)
         saved = Checkpoint(
             path=str(path.relative_to(self._home.root)),
@@ -73,15 +88,12 @@ class JobSink:
             step=end.step,
             bytes=path.stat().st_size,
         )
-        with self._noticing_loss(run_id, path):
-            superseded = self._store.commit_epoch(lease, end.epoch, end.step, end.metrics, saved)
-        self._saved_at[run_id] = time.monotonic()
-        self._saved_step[run_id] = end.step
-        for old in superseded:
-            (self._home.root / old.path).unlink(missing_ok=True)
+        with suppress(LeaseLost), self._noticing_loss(lease.run_id, path):
+            for old in self._store.commit_epoch(lease, end.epoch, end.step, end.metrics, saved):
+                (self._home.root / old.path).unlink(missing_ok=True)
 
     def finished(self, run_id: str, result: Finished) -> None:
-        lease = self._lease(run_id)
+        lease = self._settled_lease(run_id)
         with self._noticing_loss(run_id):  # asked once more, so that a paused job does not replace its successor's file
             self._store.heartbeat([lease])
         weights.save_weights(self._home.weights(run_id), result.weights)
@@ -99,6 +111,7 @@ class JobSink:
         note(run_id, "complete")
 
     def failed(self, run_id: str, error: Exception) -> None:
+        self._writer.wait()  # whatever became of that, this error is the run's
         lease = self._lease(run_id)
         state, reason = classify(error)
         if len(self._leases) > 1 and (reason == "oom" or isinstance(error, torch.AcceleratorError)):
@@ -119,13 +132,18 @@ class JobSink:
 
     def release(self, run_id: str, *, reason: str) -> None:
         """Back to waiting: the next attempt goes on from the last checkpoint."""
-        lease = self._lease(run_id)
+        lease = self._settled_lease(run_id)
         with self._noticing_loss(run_id):
             self._store.release(lease, reason=reason)
         self._end(run_id, Ending.RELEASED)
         note(run_id, f"stopped ({reason}), resumable")
 
+    def settle(self) -> None:
+        """Wait until all that was handed over is durable, or raise why it is not."""
+        self._writer.settle()
+
     def stop_requested(self) -> bool:
+        self._writer.look()
         return self._stop.requested or all(self._gone(run_id) for run_id in self._leases)
 
     def checkpoint_due(self, run_id: str) -> bool:
@@ -142,6 +160,11 @@ class JobSink:
         if run_id not in self.endings and self._heartbeat.lost(run_id):
             self.lose(run_id)
         return run_id in self.endings
+
+    def _settled_lease(self, run_id: str) -> Lease:
+        """The run's lease, with all that was handed over durable. Raises LeaseLost, and why it could not be written."""
+        self._writer.settle()
+        return self._lease(run_id)
 
     def _lease(self, run_id: str) -> Lease:
         """The run's lease. Raises LeaseLost once it is known to be lost."""

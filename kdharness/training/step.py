@@ -204,12 +204,13 @@ class TrainingRun:
             self.teacher.eval()
 
     def state(self) -> dict[str, Any]:
-        """Copies of everything that a step changes."""
+        """Copies of everything that a step changes: of a teacher in train mode the batch statistics."""
+        statistics = dict(self.teacher.named_buffers()) if self.own_teacher and self.teacher is not None else None
         return {
             "student": _copy(self.student.state_dict()),
             "adapters": _copy(self.adapters.state_dict()),
             "peer": _copy(self.peer.state_dict()) if self.peer is not None else None,
-            "teacher": _copy(self.teacher.state_dict()) if self.own_teacher and self.teacher is not None else None,
+            "teacher": _copy(statistics),
             "optimizer": _copy(self.optimizer.state_dict()),
         }
 
@@ -220,7 +221,7 @@ class TrainingRun:
         if self.peer is not None:
             self.peer.load_state_dict(state["peer"])
         if self.own_teacher and self.teacher is not None:
-            self.teacher.load_state_dict(state["teacher"])
+            self.teacher.load_state_dict(state["teacher"], strict=False)  # its weights it has
         self.optimizer.load_state_dict(_copy(state["optimizer"]))
 
     def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:

@@ -10,21 +10,28 @@ from kdharness.core.errors import ExitCode
 from kdharness.results.owner import Owner
 from kdharness.results.store import Store
 from kdharness.runtime.job import run_job
+from kdharness.runtime.sink import JobSink
 
 
 def after_epoch(monkeypatch, number, act):
-    """Call `act(store, lease)` right after the job has committed its `number`-th point of progress."""
+    """Call `act(store, lease)` between two steps, right after the job's `number`-th point of progress is committed."""
     commits = []
-    original = Store.commit_epoch
+    commit, tell = Store.commit_epoch, JobSink.epoch_end
 
-    def commit(self, lease, *rest):
-        superseded = original(self, lease, *rest)
+    def counted(self, lease, *rest):
+        superseded = commit(self, lease, *rest)
         commits.append(lease)
-        if len(commits) == number:
-            act(self, lease)
         return superseded
 
-    monkeypatch.setattr(Store, "commit_epoch", commit)
+    def told(self, run_id, end):
+        before = len(commits)
+        tell(self, run_id, end)
+        self.settle()
+        if before < number == len(commits):
+            act(self._store, commits[-1])
+
+    monkeypatch.setattr(Store, "commit_epoch", counted)
+    monkeypatch.setattr(JobSink, "epoch_end", told)
     return commits
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from toys import RECIPE, Recorder, member, result, setting, train
+from toys import RECIPE, Recorder, Toy, member, result, setting, teacher_weights, train
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Setting
@@ -78,6 +78,15 @@ def test_what_the_points_say_of_themselves() -> None:
     said = [(end.epoch, end.step, bool(end.metrics)) for end in sink.ends["run"]]
     phase, first = [(0, 1, False), (0, 2, False), (0, 3, False)], [(0, 4, False), (0, 5, False), (1, 6, True)]
     assert said == [*phase, *first, (1, 7, False), (1, 8, False), (2, 9, True)]
+
+
+def test_a_checkpoint_holds_no_weight_of_the_teacher(tmp_path: Path) -> None:
+    of = setting("everything")  # whose teacher runs in train mode: its batch statistics move
+    state = interrupted(of, 4, tmp_path)
+    weights = {name for name, _ in Toy(6, 3, (2, 5, 5)).named_parameters()}
+    assert state["run"]["teacher"] and not weights & state["run"]["teacher"].keys()
+    state["run"]["teacher"] |= {name: value for name, value in teacher_weights().items() if name in weights}
+    assert same(train(member(of, resume=state)).results["run"], result(of)), "as earlier versions kept it"
 
 
 @pytest.mark.parametrize(
