@@ -14,6 +14,7 @@ from kdharness.cli import (
     analyses,
     data,
     distillers,
+    doctor,
     inspect,
     jobs,
     listing,
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
+    doctor,
     studies,
     tables,
     analyses,

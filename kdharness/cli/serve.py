@@ -2,11 +2,13 @@
 
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kdharness.cli.options import HomeOption
+from kdharness.cli.options import HomeOption, JsonOption, echo_json
+from kdharness.core.errors import BadInput, ExitCode
 from kdharness.core.home import Home
 
 db = typer.Typer(help="Look after the results database.", no_args_is_help=True)
@@ -64,3 +66,53 @@ def upgrade(home: HomeOption = None) -> None:
     place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     Store(place, create=True).close()
     typer.echo(f"{place.results} is up to date")
+
+
+@db.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; never overwritten.")],
+    home: HomeOption = None,
+) -> None:
+    """Copy the results database while it is in use, and verify the copy."""
+    from kdharness.results.backup import backup as copy
+
+    place = _there(home)
+    size = copy(place.results, target)
+    typer.echo(f"wrote {target}: {size:,} bytes, verified; to restore it, put it where {place.results} is")
+
+
+@db.command()
+def verify(
+    files: Annotated[bool, typer.Option("--files", help="Also the hashes of weights and checkpoints.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at every page, reference, table and setting of the results database, and at the files it names."""
+    from kdharness.results.backup import look_into
+
+    place = _there(home)
+    problems = look_into(place.results)
+    looked = 0
+    if files and not problems:
+        from kdharness.results.store import Store
+        from kdharness.runtime.verifying import named_files, wrong_with
+
+        for file in named_files(place, Store(place)):
+            looked += 1
+            problems += filter(None, [wrong_with(file)])
+    if as_json:
+        echo_json({"database": str(place.results), "files": looked, "problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(problem, err=True)
+        seen = f"{place.results} and {looked} files" if files else str(place.results)
+        typer.echo(f"{seen}: {len(problems)} problems" if problems else f"{seen}: all as it should be")
+    if problems:
+        raise typer.Exit(ExitCode.ENVIRONMENT_REFUSED)
+
+
+def _there(home: Path | None) -> Home:
+    place = Home.at(home)
+    if not place.results.exists():
+        raise BadInput(f"no results here: {place.results}", remedy="name another --home")
+    return place

@@ -9,11 +9,11 @@ from kdharness.core.analyses import HEADLINE
 from kdharness.core.errors import BadInput, SealedSplit
 from kdharness.results import outbox, schema
 from kdharness.results.database import Database
-from kdharness.results.encoding import split_value
+from kdharness.results.encoding import metric_row
 
 _INSERT = sqlite.insert(schema.Metric)
 _REPLACE = _INSERT.on_conflict_do_update(
-    index_elements=["run_id", "name"], set_={name: _INSERT.excluded[name] for name in ("value", "nonfinite")}
+    index_elements=["run_id", "name"], set_={name: _INSERT.excluded[name] for name in ("value", "nonfinite", "crc")}
 )
 
 
@@ -39,7 +39,6 @@ def add(database: Database, run_id: str, metrics: Mapping[str, float], again: bo
         known = set(connection.scalars(select(schema.Metric.name).where(schema.Metric.run_id == run_id)))
         written = [name for name in metrics if again or name not in known]
         if written:
-            rows = [{"run_id": run_id, "name": name, **split_value(metrics[name])} for name in written]
-            connection.execute(_REPLACE, rows)
+            connection.execute(_REPLACE, [metric_row(run_id, name, metrics[name]) for name in written])
             outbox.mark_runs(connection, [run_id], "state")
     return len(metrics.keys() - known)

@@ -6,6 +6,7 @@ where the linked SQLite is free of the WAL-reset corruption bug (fixed in 3.51.3
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,9 @@ from sqlalchemy.exc import DatabaseError
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.results.gate import gate
+from kdharness.results.mounts import mounted_on
 
 WAIT_SECONDS = 60.0
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs"})
 
 
 def journal_mode(version: tuple[int, int, int]) -> str:
@@ -31,7 +32,7 @@ class Database:
     """One SQLite file. Connections are pooled and may be used by several threads, never across a fork."""
 
     def __init__(self, path: Path) -> None:
-        refuse_network(path)
+        refuse_unsafe(path)
         # one file, one path: a symbolic link would have a gate of its own
         self.path = path.resolve()
         self._engine = _engine(self.path, foreign_keys=True)
@@ -43,9 +44,15 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection in a read transaction: one state of the database. Keep it short, writers wait for it."""
-        with refusals(self.path), self._engine.begin() as connection:
-            yield connection
+        """A connection in a read transaction: one state of the database. Keep it short, writers wait for it.
+
+        Raises EnvironmentRefused for what `write` does, and where a row cannot be one that was written.
+        """
+        try:
+            with refusals(self.path), self._engine.begin() as connection:
+                yield connection
+        except ValueError as error:  # no JSON, no UTF-8, no such state: we wrote these rows ourselves
+            raise damaged(f"a row holds something else than it should ({error})") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -109,16 +116,26 @@ def refusals(path: Path) -> Iterator[None]:
     """Turn what SQLite and the disk may refuse into EnvironmentRefused; everything else passes."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise damaged(f"its schema is no text ({error})") from error
     except (DatabaseError, sqlite3.DatabaseError) as error:
         cause = error.orig if isinstance(error, DatabaseError) else error
         name = getattr(cause, "sqlite_errorname", None) or ""
         remedy = next((text for prefix, text in _REMEDIES.items() if name.startswith(prefix)), None)
-        if remedy is None and "file is not a database" in str(cause):
+        if remedy is None and any(sign in str(cause) for sign in _DAMAGE):
             remedy = _REMEDIES["SQLITE_NOTADB"]
         if remedy is None:
             raise
         raise EnvironmentRefused(f"the results database says: {cause}", where=str(path), remedy=remedy) from error
 
+
+def damaged(what: str) -> EnvironmentRefused:
+    """The error of a database that SQLite reads, but whose rows are not what was written."""
+    return EnvironmentRefused(f"the results database is damaged: {what}", remedy=_REMEDIES["SQLITE_CORRUPT"])
+
+
+_DAMAGE = ("file is not a database", "decode to UTF-8", "no such column", "no such table", "malformed")
+"""What SQLite says of damage without an error code of its own."""
 
 _REMEDIES = {
     "SQLITE_FULL": "free some disk space and run again: everything committed is kept",
@@ -132,24 +149,21 @@ _REMEDIES = {
 }
 
 
-def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
-    """Raise EnvironmentRefused if `path` lies on a network file system, whose locks cannot be trusted."""
-    try:
-        lines = mounts.read_text().splitlines()
-    except OSError:
-        return
-    target, best = str(path.resolve()), ("", "")
-    for line in lines:
-        front, _, back = line.partition(" - ")
-        point = front.split()[4].encode().decode("unicode_escape")  # a space stands there as \040
-        inside = target == point or target.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best[0]):
-            best = (point, back.split()[0])
-    if best[1] in _NETWORK:
+def refuse_unsafe(path: Path) -> None:
+    """Raise EnvironmentRefused if `path` lies where locks cannot be trusted, or has a second name (a hard link)."""
+    mount = mounted_on(path)
+    if mount is not None and not mount.keeps_locks:
         raise EnvironmentRefused(
-            f"the results database would lie on {best[1]} ({best[0]}), where SQLite's locks cannot be trusted",
+            f"the results database would lie on {mount.kind} ({mount.point}), where SQLite's locks cannot be trusted",
             where=str(path),
             remedy="name a --home on a local disk",
+        )
+    if path.exists() and (links := path.stat().st_nlink) > 1:
+        raise EnvironmentRefused(
+            f"the results database has {links} names (hard links): under another name it would have another lock and "
+            "another journal",
+            where=str(path),
+            remedy="remove the other names, or make a copy with `kdharness db backup FILE`",
         )
 
 
@@ -162,7 +176,7 @@ def open_database(path: Path, *, create: bool) -> Database:
     from kdharness.migrations import HEAD, VERSIONS
 
     if create:
-        refuse_network(path)
+        refuse_unsafe(path)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -177,6 +191,7 @@ def open_database(path: Path, *, create: bool) -> Database:
         from kdharness.results.upgrade import upgrade
 
         upgrade(path)
+        remember_place(database)
         return database
     if version is None:
         raise _nothing_here(path)
@@ -192,7 +207,32 @@ def open_database(path: Path, *, create: bool) -> Database:
             where=str(path),
             remedy="run `kdharness db upgrade` (a backup is made)",
         )
+    if create and copied_from(path) is not None:
+        remember_place(database)
     return database
+
+
+_LAST_PLACE = "SELECT inode, path FROM places ORDER BY place_id DESC LIMIT 1"
+
+
+def copied_from(path: Path) -> str | None:
+    """Where the database lived when it was last opened for a study, if the file is another one now; "" if unknown."""
+    with refusals(path):
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
+        try:
+            row = connection.execute(_LAST_PLACE).fetchone()
+        finally:
+            connection.close()
+    if row is None:
+        return ""
+    return None if row[0] == path.stat().st_ino else str(row[1])
+
+
+def remember_place(database: Database) -> None:
+    """Enter the file as the one that the database lives in now."""
+    with database.write() as connection:
+        row = (database.path.stat().st_ino, str(database.path), time.time_ns() // 1_000_000)
+        connection.exec_driver_sql("INSERT INTO places (inode, path, since_ms) VALUES (?, ?, ?)", row)
 
 
 def _nothing_here(path: Path) -> BadInput:
@@ -209,9 +249,18 @@ def version_of(path: Path) -> str | None:
     with refusals(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not tables:
+            kinds = dict(connection.execute("SELECT name, type FROM sqlite_master"))
+            tables = {name for name, kind in kinds.items() if kind == "table"}
+            strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view"))
+            if not kinds:
                 return None
+            if strange:
+                raise EnvironmentRefused(
+                    f"somebody added {kinds[strange[0]]} {strange[0]!r} to the results database: what it does is "
+                    "not ours to run",
+                    where=str(path),
+                    remedy="drop it, restore a backup (results.db.*.backup), or name another --home",
+                )
             if "kdharness_version" not in tables:
                 raise EnvironmentRefused(
                     "this is a database, but not one of kdharness", where=str(path), remedy="name another --home"

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
@@ -49,6 +50,17 @@ def split_value(value: float) -> dict[str, Any]:
 def join_value(value: float | None, nonfinite: str | None) -> float:
     """The number that stands in the columns `value` and `nonfinite`."""
     return float(nonfinite) if value is None and nonfinite is not None else float(value or 0.0)
+
+
+def metric_row(run_id: str, name: str, value: float) -> dict[str, Any]:
+    """A row of metrics with its checksum."""
+    split = split_value(value)
+    return {"run_id": run_id, "name": name, **split, "crc": metric_crc(run_id, name, **split)}
+
+
+def metric_crc(run_id: str, name: str, value: float | None, nonfinite: str | None) -> int:
+    """CRC-32 of a final metric as it stands in its row."""
+    return zlib.crc32(f"{run_id} {name} {nonfinite if value is None else float(value).hex()}".encode())
 
 
 def among(parameter: str) -> Select[Any]:

@@ -12,7 +12,7 @@ from kdharness.core.keys import canonical_json, key_of
 from kdharness.core.records import Numerics
 from kdharness.results import outbox, schema
 from kdharness.results.database import Database
-from kdharness.results.encoding import dumps, now_ms, split_value
+from kdharness.results.encoding import dumps, metric_row, now_ms, split_value
 from kdharness.results.leases import NOBODY, fenced, write_attempt
 from kdharness.results.records import Checkpoint, Lease
 
@@ -193,8 +193,7 @@ def complete(
         )
         write_attempt(connection, run_id, lease.fence, outcome="complete", finished_ms=now)
         if metrics:
-            rows = [{"run_id": run_id, "name": name, **split_value(value)} for name, value in metrics.items()]
-            connection.execute(_METRIC, rows)
+            connection.execute(_METRIC, [metric_row(run_id, name, value) for name, value in metrics.items()])
         if sealed:
             # a sealed value is as old as its epoch, not as its publication: charts show it where it belongs
             found = connection.execute(_EPOCH_TIMES, {"its_run": run_id}).all()

@@ -1,17 +1,28 @@
 """What came out, and where it stands: the queue, runs, results as studies show them, the ledger."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, exists, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, exists, func, select
 from sqlalchemy.orm import aliased
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, RunKey, Setting
 from kdharness.results import marks, schema
-from kdharness.results.database import Database
-from kdharness.results.encoding import among, dumps, join_value, known_moment, listing, moment, owner_of, setting_of
+from kdharness.results.database import Database, damaged
+from kdharness.results.encoding import (
+    among,
+    dumps,
+    join_value,
+    known_moment,
+    listing,
+    metric_crc,
+    moment,
+    owner_of,
+    setting_of,
+)
 from kdharness.results.leases import is_expired
 from kdharness.results.records import AttemptRow, Common, EpochMetric, Marks, QueueRow, ResultRow, RunRow
 from kdharness.results.studies import study_id_of
@@ -61,10 +72,10 @@ def queue(database: Database, study: str | None) -> list[QueueRow]:
         alone = set(connection.scalars(_ALONE))
         excluded = set(connection.scalars(select(schema.Exclusion.run_id)))
         _learn_common(connection, {shown[0]["setting_key"] for shown in found.values()})
-    rows = [
-        _queue_row(shown, tuple(dict.fromkeys(needed.get(run_id, ()))), run_id in alone, run_id in excluded)
-        for run_id, shown in found.items()
-    ]
+        rows = [
+            _queue_row(shown, tuple(dict.fromkeys(needed.get(run_id, ()))), run_id in alone, run_id in excluded)
+            for run_id, shown in found.items()
+        ]
     return sorted(rows, key=lambda one: (one.purpose != "teacher", one.seed, one.row))
 
 
@@ -259,14 +270,16 @@ def epochs_of(connection: Connection, run_id: str) -> list[EpochMetric]:
 
 
 def metrics_of(connection: Connection, run_ids: Select[str]) -> dict[str, dict[str, float]]:
-    """Per run its final metrics; runs without any are absent."""
+    """Per run its final metrics; runs without any are absent. Raises EnvironmentRefused for one that has changed."""
     table = schema.Metric
     found: dict[str, dict[str, float]] = {}
-    for run_id, name, value, nonfinite in connection.execute(
-        select(table.run_id, table.name, table.value, table.nonfinite)
+    for run_id, name, value, nonfinite, crc in connection.execute(
+        select(table.run_id, table.name, table.value, table.nonfinite, table.crc)
         .where(table.run_id.in_(run_ids))
         .order_by(table.run_id, table.name)
     ):
+        if crc is not None and crc != metric_crc(run_id, name, value, nonfinite):
+            raise damaged(f"{name} of run {run_id} is not the number that was committed")
         found.setdefault(run_id, {})[name] = join_value(value, nonfinite)
     return found
 
@@ -293,7 +306,12 @@ def rows(database: Database, study: str) -> list[ResultRow]:
     """See Store.rows."""
     with database.read() as connection:
         study_id = study_id_of(connection, study)
-        return rows_where(connection, schema.Study.study_id == study_id)
+        found = rows_where(connection, schema.Study.study_id == study_id)
+        of_study = schema.StudyRun.study_run_id == schema.StudyLabel.study_run_id
+        labels = select(func.count()).select_from(schema.StudyLabel).join(schema.StudyRun, of_study)
+        if connection.scalar(labels.where(schema.StudyRun.study_id == study_id)) != len(found):
+            raise damaged(f"runs of the study {study} have lost their settings")
+        return found
 
 
 def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[ResultRow]:
@@ -303,6 +321,12 @@ def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[R
     run_ids = shown.order_by(None).with_only_columns(schema.Run.run_id)
     metrics = metrics_of(connection, run_ids)
     said = marks.marks_of(connection, run_ids)
+    for key, canonical in {row["setting_key"]: row["canonical"] for row in found}.items():
+        if hashlib.sha256(canonical.encode()).hexdigest() != key:
+            raise damaged(f"the setting {key[:12]} is not what its key says")
+    for row in found:
+        if row["run_id"] != RunKey(setting_key=row["setting_key"], seed=row["seed"]).run_id:
+            raise damaged(f"the run {row['run_id']} has another setting or seed than it was made with")
     parsed: dict[str, Any] = {}  # settings, axes and provenances repeat for every seed
 
     def load(text: str) -> Any:

@@ -204,6 +204,8 @@ class Metric(Table):
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float | None]
     nonfinite: Mapped[str | None]
+    crc: Mapped[int | None]
+    """Of run, name and value: SQLite does not notice a flipped bit. None: older than the checksum."""
 
 
 class EpochMetric(Table):
@@ -287,6 +289,16 @@ class Revealed(Table):
     run_id: Mapped[str]
     """Whose completion revealed it first."""
     revealed_ms: Mapped[int]
+
+
+class Place(Table):
+    """Where this database has lived, the last one last: a copy of the file has another inode."""
+
+    __tablename__ = "places"
+    place_id: Mapped[int] = mapped_column(primary_key=True)
+    inode: Mapped[int]
+    path: Mapped[str]
+    since_ms: Mapped[int]
 
 
 class Note(Table):

@@ -1,11 +1,11 @@
 """Bring a results database to this program's version by its migrations, whole or not at all."""
 
-import sqlite3
 import time
 from pathlib import Path
 
 from kdharness.core.errors import EnvironmentRefused
 from kdharness.migrations import HEAD, VERSIONS
+from kdharness.results.backup import copy_into
 from kdharness.results.database import WAIT_SECONDS, gate_of, migration_connection, refusals, version_of
 from kdharness.results.gate import gate
 
@@ -45,10 +45,5 @@ def upgrade(path: Path) -> Path | None:
 def _back_up(path: Path, version: str) -> Path:
     """A whole copy, made by SQLite: a copied file of a database in use may lack committed rows."""
     backup = path.with_name(f"{path.name}.{version}-{time.time_ns()}.backup")
-    connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
-    try:
-        connection.execute("VACUUM INTO ?", (str(backup),))
-    finally:
-        connection.close()
-    backup.chmod(0o600)
+    copy_into(path, backup)
     return backup

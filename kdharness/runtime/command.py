@@ -12,6 +12,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused, ExitCode
 from kdharness.core.home import Home
 from kdharness.core.plugins import plugins
 from kdharness.results.store import Store
+from kdharness.runtime.doctor import checkup, refuse
 from kdharness.runtime.evaluating import describe_all, evaluate_runs, require_libraries
 from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
 from kdharness.runtime.footprint import parts
@@ -44,6 +45,11 @@ def run_command(
     Raises StudyError and BadInput about the study before anything is written; EnvironmentRefused, and BadInput about
     images, before anything is trained.
     """
+    checks = checkup(home)
+    refuse(checks, home)
+    for check in checks:
+        if check.status == "warning" and check.name in ("home", "database", "disk", "open files", "clock"):
+            _say(console, f"warning: {check.name}: {check.text}" + (f"; {check.remedy}" if check.remedy else ""))
     expansion = expand_at(load_study(file), home, data, confirmed, upgrade=True)
     if expansion.missing:
         raise BadInput("; ".join(expansion.missing), where=str(file))

@@ -17,9 +17,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def has_gpu_driver() -> bool:
+    """Whether this machine has the driver of a GPU; torch may be unable to use it."""
+    return any(Path(node).exists() for node in _DRIVER_NODES)
+
+
 def gpu_count() -> int:
     """GPUs that torch can use; 0 on a machine without a driver."""
-    if not any(Path(node).exists() for node in _DRIVER_NODES):
+    if not has_gpu_driver():
         return 0
     import torch
 

@@ -17,8 +17,10 @@ from sample_study import claim_one, open_store, save, wanted
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.results import database as database_module
-from kdharness.results.database import Database, gate_of, journal_mode, refuse_network
+from kdharness.results import mounts as mounts_module
+from kdharness.results.database import Database, gate_of, journal_mode
 from kdharness.results.gate import gate
+from kdharness.results.mounts import mount_of
 from kdharness.results.owner import is_alive
 
 
@@ -118,18 +120,70 @@ def test_every_connection_is_prepared(store):
         assert found == wanted_pragmas
 
 
-def test_a_network_file_system_is_refused(tmp_path):
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+50 22 0:45 / /mnt/lab\\040share rw,relatime shared:9 - nfs4 server:/lab rw
+51 50 254:1 / /mnt/lab\\040share/local rw - ext4 /dev/vdb rw
+52 22 0:50 / /mnt/häuser rw - 9p share rw
+53 22 0:51 / /ssh rw - fuse.sshfs me@there: rw
+54 22 0:52 / /twice rw - cifs //there/x rw
+55 54 254:2 / /twice rw - xfs /dev/vdc rw
+56 22 0:53 / /usb rw - fuseblk /dev/sdb1 rw
+a line that is none
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "trusted"),
+    [
+        ("/home/me/results.db", "ext4", True),
+        ("/mnt/lab share/results.db", "nfs4", False),
+        ("/mnt/lab share/local/results.db", "ext4", True),
+        ("/mnt/lab shared/results.db", "ext4", True),
+        ("/mnt/häuser/results.db", "9p", False),
+        ("/ssh/results.db", "fuse.sshfs", False),
+        ("/twice/results.db", "xfs", True),
+        ("/usb/results.db", "fuseblk", True),
+    ],
+)
+def test_the_mount_of_a_path_says_whether_locks_can_be_trusted(path, kind, trusted):
+    mount = mount_of(Path(path), MOUNTS)
+    assert (mount.kind, mount.keeps_locks) == (kind, trusted)
+
+
+def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
-        "50 22 0:45 / /mnt/lab\\040share rw,relatime shared:9 - nfs4 server:/lab rw\n"
-        "51 50 254:1 / /mnt/lab\\040share/local rw - ext4 /dev/vdb rw\n"
-    )
-    refuse_network(Path("/home/me/results.db"), mounts)
-    refuse_network(Path("/mnt/lab share/local/results.db"), mounts)
-    refuse_network(Path("/mnt/lab shared/results.db"), mounts)
-    with pytest.raises(EnvironmentRefused, match="nfs4"):
-        refuse_network(Path("/mnt/lab share/results.db"), mounts)
+    monkeypatch.setattr(mounts_module, "MOUNTINFO", mounts)
+    open_store(tmp_path / "unknown").close()  # no such file: nothing is known against it
+    mounts.write_text(f"22 1 0:45 / {tmp_path} rw - nfs4 server:/lab rw\n")
+    with pytest.raises(EnvironmentRefused, match=r"nfs4 .*\n.*local disk"):
+        open_store(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_database_with_two_names_is_refused(store, tmp_path):
+    store.close()
+    (tmp_path / "home" / "also.db").hardlink_to(tmp_path / "home" / "results.db")
+    with pytest.raises(EnvironmentRefused, match="2 names"):
+        open_store(tmp_path / "home", create=False)
+    (tmp_path / "home" / "also.db").unlink()
+    open_store(tmp_path / "home", create=False).close()
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "CREATE TRIGGER evil AFTER INSERT ON studies BEGIN DELETE FROM runs; END",
+        "CREATE VIEW evil AS SELECT 1",
+    ],
+)
+def test_what_others_added_to_the_schema_is_not_run(store, tmp_path, added):
+    store.close()
+    with sqlite3.connect(tmp_path / "home" / "results.db") as connection:
+        connection.execute(added)
+    connection.close()
+    with pytest.raises(EnvironmentRefused, match="evil"):
+        open_store(tmp_path / "home", create=False)
 
 
 def test_two_paths_to_one_file_share_its_gate(store, tmp_path):

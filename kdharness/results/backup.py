@@ -1,0 +1,104 @@
+"""A whole copy of the database while it is in use, and a thorough look at one."""
+
+import hashlib
+import re
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import create_engine
+
+from kdharness.core.errors import BadInput, EnvironmentRefused
+from kdharness.results import schema
+from kdharness.results.database import WAIT_SECONDS, refusals
+from kdharness.results.encoding import metric_crc
+
+
+def backup(database: Path, target: Path) -> int:
+    """The bytes of the verified copy that is at `target` now; whole or not there at all.
+
+    Made by SQLite, because a copied file of a database in use may lack committed rows. Raises BadInput where there is
+    a file already, EnvironmentRefused where the disk or the database refuses.
+    """
+    if target.exists():
+        raise BadInput(f"{target} exists already", remedy="name another file: a backup is never overwritten")
+    if not target.parent.is_dir():
+        raise BadInput(f"there is no directory {target.parent}", remedy="make it first, or name another file")
+    beside = target.with_name(f".{target.name}.tmp")
+    beside.unlink(missing_ok=True)
+    try:
+        with refusals(database):
+            copy_into(database, beside)
+        problems = look_into(beside)
+        if problems:
+            raise EnvironmentRefused(
+                f"the copy is not whole: {problems[0]}",
+                where=str(database),
+                remedy="`kdharness db verify` says all that is wrong with the database",
+            )
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def copy_into(database: Path, target: Path) -> None:
+    """Copy one committed state, for the user's eyes alone. Raises sqlite3.Error."""
+    connection = sqlite3.connect(database, timeout=WAIT_SECONDS, isolation_level=None)
+    try:
+        connection.execute("VACUUM INTO ?", (str(target),))
+    finally:
+        connection.close()
+    target.chmod(0o600)
+
+
+def look_into(database: Path) -> list[str]:
+    """What is wrong with it: pages, references, tables, settings that are not what their key says."""
+    with refusals(database):
+        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
+        try:
+            return _look(connection)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            return [f"it cannot be read to the end: {error}"]
+        finally:
+            connection.close()
+
+
+def _look(connection: sqlite3.Connection) -> list[str]:
+    connection.execute("PRAGMA trusted_schema=OFF")
+    problems = [f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
+    broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+    problems += [f"a row of {table} refers to a row of {other} that is not there" for table, _, other, _ in broken[:20]]
+    found, expected = _schema(connection), _expected_schema()
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            what = "is missing" if name not in found else "is not one of ours" if name not in expected else "differs"
+            problems.append(f"the table or index {name} {what}")
+    if not problems:
+        for key, canonical in connection.execute("SELECT setting_key, canonical FROM settings"):
+            if hashlib.sha256(canonical.encode()).hexdigest() != key:
+                problems.append(f"the setting {key[:12]} is not what its key says")
+        for run_id, name, value, nonfinite, crc in connection.execute(
+            "SELECT run_id, name, value, nonfinite, crc FROM metrics WHERE crc IS NOT NULL"
+        ):
+            if metric_crc(run_id, name, value, nonfinite) != crc:
+                problems.append(f"{name} of run {run_id} is not the number that was committed")
+    return problems
+
+
+def _schema(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Everything in `sqlite_master` by name, in any order of lines, without white space and quotes."""
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    ours = [(name, sql) for name, sql in rows if name not in ("sqlite_sequence", "kdharness_version")]
+    return {name: sorted(re.sub(r"[\s\"]", "", line).rstrip(",") for line in sql.splitlines()) for name, sql in ours}
+
+
+def _expected_schema() -> dict[str, list[str]]:
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as connection:
+            schema.Table.metadata.create_all(connection)
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            return _schema(raw)
+    finally:
+        engine.dispose()

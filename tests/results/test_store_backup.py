@@ -1,0 +1,128 @@
+"""A backup is whole whatever is written meanwhile; damage is found before a number is read."""
+
+import random
+import sqlite3
+import threading
+
+import pytest
+from sample_study import claim_one, finish, open_store, save, wanted
+
+from kdharness.core.errors import BadInput, EnvironmentRefused, KdHarnessError
+from kdharness.results.backup import backup, look_into
+from kdharness.results.database import copied_from
+
+
+def metrics(store):
+    return [(row.run_id, row.seed, row.state, row.metrics, row.weights_sha256) for row in store.rows("mini")]
+
+
+@pytest.fixture
+def finished(store):
+    """The path of a database with a finished study."""
+    save(store, wanted())
+    for row in store.queue("mini"):
+        finish(store, row.run_id, top1=90.125)
+    return store._database.path
+
+
+def test_backups_made_while_runs_are_written_are_whole_and_ordered(store, tmp_path):
+    save(store, wanted(seeds=(0,)))
+    lease = claim_one(store, store.queue("mini")[0].run_id)
+    ended = threading.Event()
+    committed = [0]
+
+    def write():
+        while not ended.is_set():
+            committed[0] += 1
+            store.commit_epoch(lease, committed[0], committed[0], {"train_loss": float(committed[0])}, None)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = []
+    for number in range(4):
+        before = committed[0]
+        target = tmp_path / f"{number}.db"
+        assert backup(store._database.path, target) == target.stat().st_size
+        rows = sqlite3.connect(target)
+        (epochs,) = rows.execute("SELECT count(*) FROM epoch_metrics").fetchone()
+        (epoch,) = rows.execute("SELECT max(epoch) FROM runs").fetchone()
+        rows.close()
+        assert epochs == epoch >= before - 1, "what was committed before it was begun is in it"
+        seen.append(epoch)
+    ended.set()
+    writer.join()
+    assert seen == sorted(seen) and seen[-1] > 0 and not list(tmp_path.glob(".*"))
+
+
+def test_a_backup_is_restored_by_putting_it_in_place(finished, store, tmp_path):
+    backup(finished, tmp_path / "kept.db")
+    (tmp_path / "again").mkdir()
+    (tmp_path / "kept.db").rename(tmp_path / "again" / "results.db")
+    assert copied_from(tmp_path / "again" / "results.db") is not None, "another file than the one that was used"
+    again = open_store(tmp_path / "again")
+    assert metrics(again) == metrics(store)
+    assert copied_from(tmp_path / "again" / "results.db") is None, "it is told once"
+    again.close()
+
+
+def test_a_backup_never_overwrites_and_needs_a_directory(finished, tmp_path):
+    (tmp_path / "there.db").write_text("mine")
+    for target in (tmp_path / "there.db", tmp_path / "nowhere" / "a.db"):
+        with pytest.raises(BadInput):
+            backup(finished, target)
+    assert (tmp_path / "there.db").read_text() == "mine"
+
+
+DAMAGE = {
+    "UPDATE metrics SET value = 90.25": "not the number that was committed",
+    "UPDATE settings SET canonical = replace(canonical, '0.05', '0.06')": "not what its key says",
+    "PRAGMA foreign_keys=OFF; DELETE FROM settings": "refers to a row of settings",
+    "DROP INDEX ix_runs_state": "ix_runs_state is missing",
+    "CREATE TABLE other (x)": "other is not one of ours",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_named(finished, store, damage):
+    assert look_into(finished) == []
+    store.close()
+    connection = sqlite3.connect(finished)
+    connection.executescript(damage)
+    connection.close()
+    assert any(DAMAGE[damage] in problem for problem in look_into(finished))
+
+
+def test_a_flipped_bit_never_becomes_a_wrong_number(finished, store, tmp_path):
+    expected = metrics(store)
+    store.close()
+    content = finished.read_bytes()
+    damaged = tmp_path / "damaged" / "results.db"
+    damaged.parent.mkdir()
+    draw = random.Random(6)
+    used = [at for at, byte in enumerate(content) if byte]
+    refused = 0
+    for _ in range(50):
+        flipped = bytearray(content)
+        flipped[draw.choice(used)] ^= 1 << draw.randrange(8)
+        damaged.write_bytes(flipped)
+        try:
+            opened = open_store(damaged.parent, create=False)
+            try:
+                assert metrics(opened) == expected
+            finally:
+                opened.close()
+        except KdHarnessError:  # one line for the user; anything else fails the test
+            refused += 1
+    assert refused, "some of the flips have hit something"
+
+
+def test_a_number_that_changed_is_refused_by_every_table(finished, store):
+    store.close()
+    connection = sqlite3.connect(finished)
+    connection.execute("UPDATE metrics SET value = value + 1e-9 WHERE name = 'test_top1_last'")
+    connection.commit()
+    connection.close()
+    opened = open_store(finished.parent, create=False)
+    with pytest.raises(EnvironmentRefused, match=r"test_top1_last of run .* not the number.*\n.*restore a backup"):
+        opened.rows("mini")
+    opened.close()
