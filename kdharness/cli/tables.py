@@ -29,6 +29,28 @@ class Select(StrEnum):
     BEST_VAL = "best-val"
 
 
+class PlusMinus(StrEnum):
+    """What stands behind ±."""
+
+    STD = "std"
+    SEM = "sem"
+    CI = "ci"
+
+
+class Bold(StrEnum):
+    """What is printed bold."""
+
+    BEST = "best"
+    INDISTINGUISHABLE = "indistinguishable"
+
+
+class Deltas(StrEnum):
+    """Where differences stand."""
+
+    COLUMNS = "columns"
+    ROWS = "rows"
+
+
 def register(app: typer.Typer) -> None:
     for command in (report, export):
         app.command()(command)
@@ -40,11 +62,32 @@ def report(
         Format | None, typer.Option("--format", help="Markup. [default: terminal on a terminal, else md]")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
-    rows: Annotated[str | None, typer.Option(help="What rows are: distiller, pair, teacher or an axis.")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="What rows are: distiller, pair, teacher, metric or an axis.")
+    ] = None,
     columns: Annotated[str | None, typer.Option("--cols", "--columns", help="What columns are.")] = None,
-    metric: Annotated[str | None, typer.Option(help="test_top1, test_top5, test_loss, val_top1, train_loss.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="test_top1, test_top5, test_ece, train_seconds, ...")
+    ] = None,
     select: Annotated[Select | None, typer.Option(help="Last epoch; best on test; best on validation.")] = None,
     baseline: Annotated[str | None, typer.Option(help="The row that deltas are taken against.")] = None,
+    published: Annotated[str | None, typer.Option(metavar="KEY", help="A printed table to stand beside ours.")] = None,
+    fill: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="A printed table's rows where no run exists.")
+    ] = None,
+    matched_budget: Annotated[
+        bool | None, typer.Option("--matched-budget", help="Fill in nothing of another training budget.")
+    ] = None,
+    pm: Annotated[
+        PlusMinus | None, typer.Option(help="Behind ±: standard deviation, its error, 95 % interval.")
+    ] = None,
+    bold: Annotated[Bold | None, typer.Option(help="The best, or all that a test does not tell from it.")] = None,
+    delta: Annotated[Deltas | None, typer.Option(help="Differences beside the cells, or in rows under them.")] = None,
+    rank: Annotated[bool | None, typer.Option("--rank", help="A column of mean ranks over pairs.")] = None,
+    strict_numerics: Annotated[
+        bool | None, typer.Option("--strict-numerics", help="Different devices or versions in different cells.")
+    ] = None,
+    cite: Annotated[bool | None, typer.Option("--cite", help="LaTeX cites every method's paper.")] = None,
     home: HomeOption = None,
 ) -> None:
     """Print a study's tables, finished or not."""
@@ -52,8 +95,22 @@ def report(
     from kdharness.results.store import Store
     from kdharness.runtime.reports import study_tables, write_text
 
-    asked: dict[str, Any] = {"rows": rows, "columns": columns, "metric": metric, "baseline": baseline}
-    asked["select"] = select.value if select else None
+    asked: dict[str, Any] = {
+        "rows": rows,
+        "columns": columns,
+        "metric": tuple(metric.split(",")) if metric and "," in metric else metric,
+        "select": select and select.value,
+        "baseline": baseline,
+        "published": published,
+        "fill": [{"table": key} for key in fill] if fill else None,
+        "matched_budget": matched_budget,
+        "pm": pm and pm.value,
+        "bold": bold and bold.value,
+        "delta": delta and delta.value,
+        "average": "rank" if rank else None,
+        "strict_numerics": strict_numerics,
+        "cite": cite,
+    }
     changes = {name: value for name, value in asked.items() if value is not None}
     tables = study_tables(Store(Home.at(home)), studies, changes)
     from rich.console import Console

@@ -14,6 +14,8 @@ State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged"
 Purpose = Literal["teacher", "search", "final"]
 Precision = Literal["tf32", "fp32", "bf16", "fp64"]
 Select = Literal["last", "best", "best-val"]
+Spread = Literal["std", "sem", "ci"]
+"""What stands behind ±: sample standard deviation, its standard error, half of Student's t 95 % interval."""
 
 ENGINE_REVISION = 1
 """Bumped by any change of the training loop, the streams, the augmentations or the optimizer that moves a number."""
@@ -219,15 +221,42 @@ class WantedRun:
         return tuple(teacher.run for teacher in self.setting.teachers if teacher.run is not None)
 
 
+class Fill(Frozen):
+    """Rows of a printed table that stand in ours where no run exists."""
+
+    table: str
+    """By its key: `sun2024logit Table 2`."""
+    rows: tuple[str, ...] = ()
+    """Methods as the printed table names them; none means all of them."""
+
+
 class TableSpec(Frozen):
     """One table of a report, as `tables:` in a study file asks for it."""
 
     rows: str = "distiller"
     columns: str = "pair"
-    metric: str = "test_top1"
+    metric: str | tuple[str, ...] = "test_top1"
     select: Select = "last"
     baseline: str | None = None
     title: str | None = None
+    published: str | None = None
+    """The printed table whose values stand beside ours."""
+    fill: tuple[Fill, ...] = ()
+    matched_budget: bool = False
+    """Without filled-in values of another training budget than the table's."""
+    bold: Literal["best", "indistinguishable"] = "best"
+    average: Literal["rank"] | None = None
+    pm: Spread = "std"
+    delta: Literal["columns", "rows"] = "columns"
+    """`rows`: under each method its difference to the row that it names, instead of beside each cell."""
+    strict_numerics: bool = False
+    """Runs of different numerics stand in different cells."""
+    cite: bool = False
+    """LaTeX cites the paper of every method."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
 
 
 class FigureSpec(Frozen):

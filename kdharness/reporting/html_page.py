@@ -13,12 +13,12 @@ PAGE = """<!doctype html>
 :root {
   color-scheme: light dark;
   --ink: #1d2330; --soft: #667085; --line: #d9dee7; --paper: #fbfbf9; --card: #ffffff; --hover: #f1f5fb;
-  --accent: #2f5fd0; --up: #17795a; --down: #b3402e;
+  --accent: #2f5fd0; --up: #17795a; --down: #b3402e; --large: #b3402e; --small: #2f5fd0;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e6e9ef; --soft: #98a2b3; --line: #343b48; --paper: #14171d; --card: #1b1f27; --hover: #232a36;
-    --accent: #8fb0ff; --up: #5cc9a0; --down: #ef8b78;
+    --accent: #8fb0ff; --up: #5cc9a0; --down: #ef8b78; --large: #ef8b78; --small: #8fb0ff;
   }
 }
 * { box-sizing: border-box; }
@@ -52,6 +52,11 @@ tr.group:hover > *, tr.panel:hover > * { background: none; }
 tr.ours th { color: var(--accent); }
 u { text-decoration-thickness: 1.5px; text-underline-offset: 3px; }
 .pm, .n, .to { color: var(--soft); font-size: 0.86em; }
+.filled { color: var(--soft); font-style: italic; }
+.printed { color: var(--soft); }
+tr.delta > * { padding-top: 0; font-size: 0.86em; } tr.delta + tr > * , tr + tr.delta > * { border-top: 0; }
+th.delta { text-align: right; }
+.large { color: var(--large); } .small { color: var(--small); }
 .up { color: var(--up); } .down { color: var(--down); }
 .value { position: relative; cursor: default; }
 .strip { display: block; margin: 0.1rem 0 0 auto; }
@@ -93,7 +98,10 @@ for (const table of document.querySelectorAll(".scroll > table")) {
         const text = row.cells[column] ? row.cells[column].dataset.v || "" : "";
         return column === 0 || text === "" ? text : Number(text);
       };
-      const plain = rows.filter(row => !row.classList.contains("group") && !row.classList.contains("panel"));
+      const plain = rows.filter(row => 
+        !["group", "panel", "delta"].some(kind => row.classList.contains(kind)));
+      const under = new Map(rows.filter(row => row.classList.contains("delta"))
+        .map(row => [rows[rows.indexOf(row) - 1], row]));
       rows.forEach(row => { if (row.classList.contains("group")) row.hidden = true; });
       plain.sort((one, two) => {
         const a = value(one), b = value(two);
@@ -101,7 +109,7 @@ for (const table of document.querySelectorAll(".scroll > table")) {
         const order = typeof a === "number" ? a - b : a.localeCompare(b, undefined, {numeric: true});
         return next === "ascending" ? order : -order;
       });
-      plain.forEach(row => body.append(row));
+      plain.forEach(row => { body.append(row); if (under.has(row)) body.append(under.get(row)); });
     }
   }));
   for (const cell of table.querySelectorAll(".value")) {

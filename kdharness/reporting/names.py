@@ -58,6 +58,11 @@ def is_percent(metric: str) -> bool:
     return _PERCENT.search(metric) is not None
 
 
+def decimals(metric: str) -> int:
+    """How many digits behind the point are printed."""
+    return 2 if is_percent(metric) else 4
+
+
 def lower_is_better(metric: str) -> bool:
     """Whether the smaller value is the better one."""
     return _LOWER_IS_BETTER.search(metric) is not None
@@ -70,3 +75,9 @@ def metric(name: str) -> str:
     if split not in _SPLITS or not what:
         return name
     return f"{_SPLITS[split]} {_QUANTITIES.get(what, what.replace('_', ' '))}" + (" (%)" if is_percent(name) else "")
+
+
+def short_metric(name: str) -> str:
+    """What stands above values: `test_top1_last` -> `top-1 (%)`."""
+    shorter = metric(name).removeprefix("Test ")
+    return shorter.replace("top-1 accuracy", "top-1").replace("top-5 accuracy", "top-5")

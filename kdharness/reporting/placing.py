@@ -11,7 +11,7 @@ from kdharness.reporting.runs import Run
 
 Order = tuple[Hashable, ...]
 
-SIDES = ("distiller", "pair", "student", "teacher", "group")
+SIDES = ("distiller", "pair", "student", "teacher", "group", "metric")
 """What `rows` and `columns` may name besides an entry's `each` axis."""
 
 NOTHING = "–"
@@ -54,11 +54,14 @@ class Layout:
     """Places the runs of one table as `spec` says.
 
     An `each` axis that the table does not place makes extra rows of its entry; a recipe axis, and whichever of
-    distiller and pair is not placed, makes panels. Raises BadInput for a side that is neither a side nor an axis.
+    distiller and pair is not placed, makes panels; several metrics that are not placed divide the columns. Raises
+    BadInput for a side that is neither a side nor an axis.
     """
 
-    def __init__(self, spec: TableSpec, runs: Sequence[Run]) -> None:
+    def __init__(self, spec: TableSpec, runs: Sequence[Run], metrics: Sequence[str]) -> None:
         self.spec = spec
+        self.several_metrics = len(spec.metrics) > 1
+        self.metric_order = {metric: order for order, metric in enumerate(metrics)}
         self.several_datasets = len({run.dataset for run in runs}) > 1
         axes = {axis for run in runs for axis in run.axes}
         labelled = {f"{run.label}.{axis}": axis for run in runs for axis in run.axes}
@@ -77,20 +80,22 @@ class Layout:
             self.entry_order[run.label] = min(here, self.entry_order.get(run.label, here))
             self.pair_order.setdefault(self._pair(run), len(self.pair_order))
 
-    def place(self, run: Run, variant: str = "") -> Place:
-        """The coordinates of `run`."""
+    def place(self, run: Run, metric: str, variant: str = "") -> Place:
+        """The coordinates of `run` in the table's part for `metric`."""
         free = {axis: value for axis, value in run.axes.items() if axis not in self.placed}
         recipe = {axis: value for axis, value in free.items() if is_recipe_axis(axis)}
         own = tuple((axis, value) for axis, value in free.items() if axis not in recipe)
         entry = Entry(run.label, own, variant)
         sides = (self.spec.rows, self.spec.columns)
-        row, column = (self._side(side, run, entry) for side in sides)
-        panels = [self._side(axis, run, entry) for axis in recipe]
-        panels += [self._side(side, run, entry) for side in self._unplaced_pair(sides)]
+        row, column = (self._side(side, run, entry, metric) for side in sides)
+        if self.several_metrics and "metric" not in sides:
+            column = replace(column, name=f"{column.name}, {metric}", order=(*column.order, self.metric_order[metric]))
+        panels = [self._side(axis, run, entry, metric) for axis in recipe]
+        panels += [self._side(side, run, entry, metric) for side in self._unplaced_pair(sides)]
         placed = [coordinate.name for side, coordinate in zip(sides, (row, column), strict=True) if side != "distiller"]
         rest = (*placed, *(side.name for side in panels))
         if "distiller" not in sides:
-            panels.append(self._side("distiller", run, entry))
+            panels.append(self._side("distiller", run, entry, metric))
         panel = Side(
             ", ".join(side.name for side in panels),
             ", ".join(side.printed for side in panels),
@@ -106,7 +111,9 @@ class Layout:
         whole = ["pair"] if len(left) == 2 else left
         return ["dataset", *whole] if self.several_datasets and len(left) < 2 else whole
 
-    def _side(self, side: str, run: Run, entry: Entry) -> Side:
+    def _side(self, side: str, run: Run, entry: Entry, metric: str) -> Side:
+        if side == "metric":
+            return Side(metric, names.short_metric(metric), (side, self.metric_order[metric]))
         if side == "pair":
             pair = self._pair(run)
             prefix = f"{run.dataset}: " if self.several_datasets else ""
@@ -168,12 +175,12 @@ def order_of(value: Any) -> tuple[int, float, str]:
     return (1, 0.0, str(value))
 
 
-def at_variant(place: Place, layout: Layout, run: Run, variant: str) -> Place:
+def at_variant(place: Place, layout: Layout, run: Run, variant: str, metric: str) -> Place:
     """The same place in a row (or column) of its own for one of several settings."""
     if not variant:
         return place
     if "distiller" in (layout.spec.rows, layout.spec.columns):
-        return layout.place(run, variant)
+        return layout.place(run, metric, variant)
     row = replace(place.row, name=f"{place.row.name} [{variant}]", printed=f"{place.row.printed} [{variant}]")
     return replace(place, row=row, rest=(*place.rest, variant))
 
@@ -185,4 +192,5 @@ def _facts(bucket: Sequence[Run]) -> Mapping[str, Any]:
     weights = next((other.teacher_sha256 for other in bucket if other.teacher_sha256), None)
     facts["teacher run"] = run.teacher_run_id
     facts["teacher weights"] = weights[:12] if weights else None
+    facts["numerics"] = next((other.numerics_key[:12] for other in bucket if other.numerics_key), None)
     return facts

@@ -8,10 +8,12 @@ from kdharness.reporting.table import Cell, Table
 
 FIELDS = (
     "table", "panel", "group", "row", "column", "teacher", "teacher_accuracy", "dataset", "metric", "mean", "std", "n",
-    "wanted", "states", "low", "high", "mark", "delta", "delta_to", "p_value", "against_delta", "against",
-    "setting_key", "seeds", "runs", "notes",
+    "wanted", "states", "low", "high", "mark", "delta", "delta_to", "p_value", "q_value", "effect", "against_delta",
+    "against", "printed", "printed_in", "printed_selection", "difference", "score", "verdict", "setting_key", "seeds",
+    "runs", "notes",
 )  # fmt: skip
-"""`low` and `high` are Student's t 95 % interval; `p_value` is Welch's against the baseline."""
+"""`low` and `high` are Student's t 95 % interval; `p_value` is of the test against the baseline, `q_value` the same
+adjusted over the table, `effect` Hedges' g. A line without `setting_key` is a printed value where no run exists."""
 
 
 def render(tables: Sequence[Table]) -> str:
@@ -22,6 +24,9 @@ def render(tables: Sequence[Table]) -> str:
     for table in tables:
         for row, column in sorted(table.cells):
             writer.writerow([_safe(value) for value in _values(table, row, column, table.cells[row, column])])
+        for row, column in sorted(table.filled):
+            said = _filled(table, row, column)
+            writer.writerow([_safe(said.get(name)) for name in FIELDS])
     return out.getvalue()
 
 
@@ -29,16 +34,33 @@ def _values(table: Table, row: int, column: int, cell: Cell) -> tuple[object, ..
     head = table.rows[row]
     teacher = table.columns[column].teacher or head.teacher
     low, high = cell.interval or (None, None)
-    footnotes = {note.mark: note.text for note in table.footnotes}
+    printed = cell.beside
     return (
         table.title, cell.panel, head.group, cell.row, cell.column, teacher.name if teacher else None,
-        teacher.accuracy if teacher else None, table.dataset, table.metric, cell.mean, cell.std, cell.n, cell.wanted,
+        teacher.accuracy if teacher else None, table.dataset, cell.metric, cell.mean, cell.std, cell.n, cell.wanted,
         " ".join(f"{state}:{count}" for state, count in sorted(cell.states.items())), low, high, cell.mark,
-        cell.delta.value if cell.delta else None, cell.delta.to if cell.delta else None, cell.p_value,
-        cell.against.value if cell.against else None, cell.against.to if cell.against else None, cell.setting_key,
-        " ".join(map(str, cell.seeds)), " ".join(cell.runs),
-        " ".join(footnotes[mark] for mark in cell.notes),
+        cell.delta.value if cell.delta else None, cell.delta.to if cell.delta else None, cell.p_value, cell.q_value,
+        cell.effect, cell.against.value if cell.against else None, cell.against.to if cell.against else None,
+        printed.value if printed else None, f"{printed.source} {printed.table}" if printed else None,
+        printed.selection if printed else None, printed.difference if printed else None,
+        printed.score if printed else None, (printed.verdict or printed.reason) if printed else None,
+        cell.setting_key, " ".join(map(str, cell.seeds)), " ".join(cell.runs),
+        _notes(table, (*cell.notes, *(printed.notes if printed else ()))),
     )  # fmt: skip
+
+
+def _filled(table: Table, row: int, column: int) -> dict[str, object]:
+    value, head, metric = table.filled[row, column], table.rows[row], table.columns[column].metric or table.metric
+    return {
+        "table": table.title, "group": head.group, "row": head.name, "column": table.columns[column].name,
+        "dataset": table.dataset, "metric": metric, "printed": value.value, "printed_in": value.source,
+        "notes": _notes(table, (value.letter, *value.notes)),
+    }  # fmt: skip
+
+
+def _notes(table: Table, marks: Sequence[str]) -> str:
+    footnotes = {note.mark: note.text for note in table.footnotes}
+    return " ".join(footnotes[mark] for mark in marks)
 
 
 def _safe(value: object) -> object:

@@ -1,11 +1,11 @@
 """Tables as one self-contained page: sortable columns, the runs behind every cell, nothing fetched from outside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from kdharness.reporting import text
 from kdharness.reporting.html_page import PAGE
-from kdharness.reporting.table import Cell, Delta, Head, Table
+from kdharness.reporting.table import Cell, Delta, Filled, Head, Table
 
 STRIP = (92, 10)
 """Width and height in pixels of the strip that shows where each run of a cell lies."""
@@ -28,22 +28,31 @@ def _table(table: Table) -> str:
 def _head(table: Table) -> str:
     heads = [f'<th scope="col"><button type="button">{escape(text.corner(table))}</button></th>']
     for column in table.columns:
-        about = text.teacher(column)
+        several = len(table.metrics) > 1 and column.metric and column.name != column.metric
+        about = ", ".join(filter(None, (text.value_head(table, column) if several else "", text.under(column))))
         under = f'<span class="teacher">{escape(about)}</span>' if about else ""
         tip = f' title="teacher run: {escape(", ".join(column.teacher.runs))}"' if column.teacher else ""
         heads.append(
             f'<th scope="col" class="num"{tip}><button type="button">{escape(column.printed)}</button>{under}</th>'
         )
-        if _has_differences(table):
-            heads.append(
-                f'<th scope="col" class="num"><button type="button">Δ {escape(table.baseline or "")}</button></th>'
-            )
+        heads += [_plain_head(name) for name in _beside_heads(table)]
+    heads += [_plain_head("rank")] if table.ranks else []
     return f"<thead><tr>{''.join(heads)}</tr></thead>"
 
 
+def _plain_head(name: str) -> str:
+    return f'<th scope="col" class="num"><button type="button">{escape(name)}</button></th>'
+
+
+def _beside_heads(table: Table) -> list[str]:
+    """What stands beside the values: both differences share a column."""
+    heads = [f"Δ {table.baseline or ''}"] if table.has_delta or table.has_against else []
+    return [*heads, "printed"] if table.has_beside else heads
+
+
 def _body(table: Table) -> str:
-    whole = 1 + len(table.columns) * (1 + _has_differences(table))
-    ranges = [_range(table, column) for column in range(len(table.columns))]
+    whole = 1 + len(table.columns) * (1 + len(_beside_heads(table))) + bool(table.ranks)
+    ranges = _ranges(table)
     parts = ["<tbody>"]
     for line in text.lines(table):
         if line.row is None:
@@ -51,37 +60,71 @@ def _body(table: Table) -> str:
             heading = f'<tr class="{kind}"><th colspan="{whole}" scope="rowgroup">{escape(line.text)}</th></tr>'
             parts.append(f"</tbody><tbody>{heading}</tbody><tbody>" if line.panel else heading)
             continue
-        parts.append(_row(table, line.row, ranges))
+        parts.append(_delta_row(table, line.row) if line.delta else _row(table, line.row, ranges))
     return "".join([*parts, "</tbody>"]).replace("<tbody></tbody>", "")
 
 
-def _row(table: Table, row: int, ranges: Sequence[tuple[float, float]]) -> str:
+def _row(table: Table, row: int, ranges: Mapping[int, tuple[float, float]]) -> str:
     head = table.rows[row]
-    about = f' <span class="teacher">{escape(text.teacher(head))}</span>' if head.teacher else ""
+    about = f' <span class="teacher">{escape(text.under(head))}</span>' if text.under(head) else ""
     cells = [f'<th scope="row" data-v="{escape(head.printed)}">{escape(head.printed)}{about}</th>']
+    empty = "<td></td>" * len(_beside_heads(table))
     for column in range(len(table.columns)):
         cell = table.cells.get((row, column))
-        if cell is None:
-            cells.append("<td></td>" * (1 + _has_differences(table)))
-            continue
-        cells.append(_cell(cell, table, head, ranges[column]))
-        if _has_differences(table):
-            cells.append(_differences(cell, table))
+        if (row, column) in table.filled:
+            cells.append(_filled(table.filled[row, column]) + empty)
+        elif cell is None:
+            cells.append("<td></td>" + empty)
+        else:
+            cells.append(_cell(cell, table, head, ranges[column]))
+            cells += [_differences(cell, table)] if table.has_delta or table.has_against else []
+            cells += [_printed(cell)] if table.has_beside else []
+    rank = text.rank(table, row)
+    cells += [f'<td class="num" data-v="{rank}">{rank}</td>'] if table.ranks else []
     return f'<tr class="{"ours" if head.ours else ""}">{"".join(cells)}</tr>'
 
 
-def _has_differences(table: Table) -> bool:
-    return table.has_delta or table.has_against
+def _delta_row(table: Table, row: int) -> str:
+    """The differences to the row that this one names, in the colours of Logit Standardization."""
+    cells = ['<th scope="row" class="delta">Δ</th>']
+    for column in range(len(table.columns)):
+        cell = table.cells.get((row, column))
+        difference = cell.against if cell else None
+        tone = "" if difference is None else "large" if text.is_large(difference) else "small"
+        cells.append(f'<td class="num {tone}">{text.delta(difference)}</td>')
+        cells += ["<td></td>"] * len(_beside_heads(table))
+    return f'<tr class="delta">{"".join(cells)}{"<td></td>" if table.ranks else ""}</tr>'
 
 
 def _differences(cell: Cell, table: Table) -> str:
     """The difference to the baseline, and under it the one to the row that this one names."""
-    lines = [f"<span{_tone(cell.delta)}>{text.delta(cell.delta, table)}</span>"] if cell.delta else []
+    lines = []
+    if cell.delta and table.has_delta:
+        lines.append(f"<span{_tone(cell.delta)}>{text.delta(cell.delta, cell.stars)}</span>")
     if cell.against and table.has_against:
-        number = f"<span{_tone(cell.against)}>{text.delta(cell.against, table)}</span>"
+        number = f"<span{_tone(cell.against)}>{text.delta(cell.against)}</span>"
         lines.append(f'<span class="to">{number} vs {escape(cell.against.to)}</span>')
     order = cell.delta.value if cell.delta else ""
     return f'<td class="num" data-v="{order}">{"<br>".join(lines)}</td>'
+
+
+def _printed(cell: Cell) -> str:
+    if cell.beside is None:
+        return "<td></td>"
+    notes = _marks(cell.beside.notes)
+    where = escape(f"{cell.beside.source} {cell.beside.table}, {cell.beside.selection} epoch")
+    shown = escape(text.beside(cell.beside))
+    return f'<td class="num printed" data-v="{cell.beside.value}" title="{where}">{shown}{notes}</td>'
+
+
+def _filled(value: Filled) -> str:
+    notes = _marks((value.letter, *value.notes))
+    where = escape(value.source)
+    return f'<td class="num filled" data-v="{value.value}" title="{where}">{escape(text.filled(value))}{notes}</td>'
+
+
+def _marks(notes: Sequence[str]) -> str:
+    return f"<sup>{escape(' '.join(notes))}</sup>" if notes else ""
 
 
 def _tone(difference: Delta) -> str:
@@ -90,11 +133,10 @@ def _tone(difference: Delta) -> str:
 
 def _cell(cell: Cell, table: Table, head: Head, span: tuple[float, float]) -> str:
     tag = {"best": "b", "second": "u", None: "span"}[cell.mark]
-    value = f"<{tag}>{text.mean(cell, table)}</{tag}>"
+    value = f"<{tag}>{text.mean(cell)}</{tag}>"
     spread = f' <span class="pm">{text.spread(cell, table)}</span>' if cell.std is not None else ""
-    notes = f"<sup>{escape(''.join(cell.notes))}</sup>" if cell.notes else ""
     order = "" if cell.mean is None else cell.mean
-    count = f'<span class="n">({text.count(cell)}{notes})</span>'
+    count = f'<span class="n">({text.count(cell)}{_marks(cell.notes)})</span>'
     return (
         f'<td class="num value" tabindex="0" data-v="{order}">{value}{spread} {count}'
         f"{_strip(cell, span)}{_tip(cell, table, head)}</td>"
@@ -107,14 +149,20 @@ def _tip(cell: Cell, table: Table, head: Head) -> str:
     others = {state: count for state, count in cell.states.items() if state != "complete"}
     facts += [(state, str(count)) for state, count in sorted(others.items())]
     if cell.interval:
-        low, high = (text.number(bound, table) for bound in cell.interval)
+        low, high = (text.number(bound, cell.decimals) for bound in cell.interval)
         facts.append(("95 % interval (Student's t)", f"{low} to {high}"))
     if cell.p_value is not None:
-        facts.append((f"Welch's p against {table.baseline}", f"{cell.p_value:.3g}"))
+        facts.append((f"p against {table.baseline}", f"{cell.p_value:.3g}"))
+    if cell.q_value is not None:
+        facts.append(("adjusted over the table", f"{cell.q_value:.3g}"))
+    if cell.effect is not None:
+        facts.append(("Hedges' g", f"{cell.effect:+.2f}"))
+    if cell.beside is not None and cell.beside.score is not None:
+        facts.append(("ours - print, in standard errors", f"{cell.beside.score:+.2f}"))
     facts.append(("setting", cell.setting_key[:12]))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     each = "".join(
-        f"<tr><td>seed {seed}</td><td>{text.number(value, table)}</td><td><code>{escape(run)}</code></td></tr>"
+        f"<tr><td>seed {seed}</td><td>{text.number(value, cell.decimals)}</td><td><code>{escape(run)}</code></td></tr>"
         for seed, value, run in zip(cell.seeds, cell.values, cell.runs, strict=True)
     )
     return (
@@ -123,10 +171,17 @@ def _tip(cell: Cell, table: Table, head: Head) -> str:
     )
 
 
-def _range(table: Table, column: int) -> tuple[float, float]:
-    """Smallest and largest value of any run in a column."""
-    values = [value for (_, at), cell in table.cells.items() if at == column for value in cell.values]
-    return (min(values), max(values)) if values else (0.0, 0.0)
+def _ranges(table: Table) -> dict[int, tuple[float, float]]:
+    """Smallest and largest value of any run, by column; columns of several metrics have no common scale."""
+    values: dict[int, list[float]] = {}
+    metrics: dict[int, set[str]] = {}
+    for (_, column), cell in table.cells.items():
+        values.setdefault(column, []).extend(cell.values)
+        metrics.setdefault(column, set()).add(cell.metric)
+    return {
+        column: (min(each), max(each)) if each and len(metrics[column]) == 1 else (0.0, 0.0)
+        for column, each in values.items()
+    }
 
 
 def _strip(cell: Cell, span: tuple[float, float]) -> str:

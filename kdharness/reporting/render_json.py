@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kdharness.reporting import names
 from kdharness.reporting.table import Cell, Delta, Head, Table
 
 
@@ -17,11 +18,22 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
         "metric": table.metric,
+        "metrics": list(table.metrics),
         "cells": [_cell(table.cells[position]) for position in sorted(table.cells)],
         "select": table.select,
         "dataset": table.dataset,
         "baseline": table.baseline,
-        "lower_is_better": table.lower_is_better,
+        "lower_is_better": names.lower_is_better(table.metric),
+        "published": table.published,
+        "pm": table.pm,
+        "filled": [
+            {"row": table.rows[row].name, "column": table.columns[column].name, **asdict(value)}
+            for (row, column), value in sorted(table.filled.items())
+        ],
+        "ranks": [
+            {"row": table.rows[row].name, "panel": table.rows[row].panel or None, "mean": mean, "places": places}
+            for row, (mean, places) in sorted(table.ranks.items())
+        ],
         "rows": [_head(head) for head in table.rows],
         "columns": [_head(head) for head in table.columns],
         "caption": " ".join(table.caption),
@@ -54,6 +66,11 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "delta": _delta(cell.delta),
         "against": _delta(cell.against),
         "p_value": cell.p_value,
+        "q_value": cell.q_value,
+        "stars": cell.stars,
+        "effect": cell.effect,
+        "published": asdict(cell.beside) if cell.beside else None,
+        "metric": cell.metric,
         "notes": list(cell.notes),
     }
 

@@ -1,10 +1,11 @@
-"""A table as LaTeX with booktabs; notes stand under it without a package of their own."""
+"""A table as LaTeX with booktabs, its notes with threeparttable, its colours with xcolor."""
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from kdharness.reporting import text
-from kdharness.reporting.table import Cell, Head, Table
+from kdharness.reporting.table import Cell, Filled, Head, Table
 
 _TEXT = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
@@ -13,7 +14,7 @@ _TEXT = {
     "*": "{*}", "±": r"$\pm$", "×": r"$\times$", "→": r"$\rightarrow$", "−": "$-$", "–": "--", "—": "---",
     "†": r"$\dagger$", "‡": r"$\ddagger$", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}", "≤": r"$\leq$",
     "≥": r"$\geq$", "≠": r"$\neq$", "·": r"$\cdot$", "²": "$^2$", "³": "$^3$", "°": r"$^{\circ}$", "µ": r"$\mu$",
-    "\u00a0": "~",
+    "\u00a0": "~", "√": r"$\surd$", "§": r"\S{}",
 }  # fmt: skip
 
 _ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
@@ -25,14 +26,16 @@ _CAPITALS = {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon"
 
 
 def render(table: Table) -> str:
-    """A `table` environment: head, body and notes. Needs `\\usepackage{booktabs}` and nothing else."""
-    width = 1 + _has_differences(table)
-    spec = "l" + ("r" * width) * len(table.columns)
+    """A `table` environment: head, body and notes. Its first line names the packages that it needs."""
+    width = 1 + len(_beside_heads(table))
+    spec = "l" + ("r" * width) * len(table.columns) + ("r" if table.ranks else "")
+    coloured = table.delta_rows or bool(table.filled)
     return "\n".join(
         [
-            r"% \usepackage{booktabs}",
+            rf"% \usepackage{{booktabs,threeparttable{',xcolor' if coloured else ''}}}",
             r"\begin{table}[t]",
             r"\centering",
+            r"\begin{threeparttable}",
             r"\setlength{\belowcaptionskip}{4pt}",
             rf"\caption{{{escape(table.title)}. {escape(' '.join(table.caption))}}}",
             rf"\label{{tab:{_slug(table.title)}}}",
@@ -44,6 +47,7 @@ def render(table: Table) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             *_notes(table),
+            r"\end{threeparttable}",
             r"\end{table}",
             "",
         ]
@@ -85,22 +89,44 @@ def _greek(character: str) -> str:
     return rf"$\{command}$"
 
 
+def _beside_heads(table: Table) -> list[str]:
+    """What stands beside the values: both differences share a column."""
+    heads = [r"$\Delta$"] if table.has_delta or table.has_against else []
+    return [*heads, "printed"] if table.has_beside else heads
+
+
 def _head(table: Table, width: int) -> list[str]:
-    names = [_span(escape(column.printed), width) for column in table.columns]
-    lines = [" & ".join(["", *names]) + r" \\"]
-    if any(column.teacher for column in table.columns):
-        teachers = [_span(rf"\footnotesize {escape(text.teacher(column))}", width) for column in table.columns]
-        lines.append(" & ".join(["", *teachers]) + r" \\")
-    rules = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(table.columns))]
+    names, teachers, rules = [""], [""], []
+    for first, last in _alike(table.columns):
+        columns = width * (last - first + 1)
+        names.append(_span(escape(table.columns[first].printed), columns))
+        teachers.append(_span(rf"\footnotesize {escape(text.under(table.columns[first]))}", columns))
+        rules.append(rf"\cmidrule(lr){{{2 + width * first}-{1 + width * (last + 1)}}}")
+    rank = [""] if table.ranks else []
+    lines = [" & ".join([*names, *rank]) + r" \\"]
+    if any(text.under(column) for column in table.columns):
+        lines.append(" & ".join([*teachers, *rank]) + r" \\")
     lines.append("".join(rules))
-    under = [escape(text.value_head(table))]
-    under += [r"$\Delta$"] if _has_differences(table) else []
-    lines.append(" & ".join([escape(text.corner(table)), *(under * len(table.columns))]) + r" \\")
+    heads = [escape(text.corner(table))]
+    for column in table.columns:
+        heads += [escape(text.value_head(table, column)), *_beside_heads(table)]
+    lines.append(" & ".join([*heads, *(["rank"] if table.ranks else [])]) + r" \\")
     return lines
 
 
+def _alike(columns: Sequence[Head]) -> list[tuple[int, int]]:
+    """First and last of the neighbours that share a printed name: one pair under several metrics."""
+    runs: list[tuple[int, int]] = []
+    for index, column in enumerate(columns):
+        if runs and column.metric and columns[runs[-1][0]].printed == column.printed:
+            runs[-1] = (runs[-1][0], index)
+        else:
+            runs.append((index, index))
+    return runs
+
+
 def _body(table: Table, width: int) -> list[str]:
-    whole = 1 + width * len(table.columns)
+    whole = 1 + width * len(table.columns) + bool(table.ranks)
     body: list[str] = []
     for line in text.lines(table):
         if line.row is None:
@@ -109,42 +135,72 @@ def _body(table: Table, width: int) -> list[str]:
             if line.text:
                 body.append(rf"\multicolumn{{{whole}}}{{@{{}}l}}{{{style} {escape(line.text)}}} \\")
             continue
-        cells = [escape(_named(table.rows[line.row]))]
+        cells = [r"\quad$\Delta$" if line.delta else _named(table.rows[line.row], table)]
         for column in range(len(table.columns)):
-            cell = table.cells.get((line.row, column))
-            cells.append(_value(cell, table) if cell else "")
-            if _has_differences(table):
-                cells.append(_differences(cell, table) if cell else "")
+            cells += _cells(table, line, column, width)
+        cells += ["" if line.delta else text.rank(table, line.row)] if table.ranks else []
         body.append(" & ".join(cells) + r" \\")
     return body
 
 
-def _named(head: Head) -> str:
-    about = text.teacher(head)
-    return f"{head.printed} ({about})" if about else head.printed
+def _named(head: Head, table: Table) -> str:
+    about = text.under(head)
+    cite = rf"~\cite{{{head.cite}}}" if table.cite and head.cite else ""
+    return escape(head.printed) + cite + (escape(f" ({about})") if about else "")
+
+
+def _cells(table: Table, line: text.Line, column: int, width: int) -> list[str]:
+    """The value and what stands beside it."""
+    position = (line.row or 0, column)
+    cell = table.cells.get(position)
+    if line.delta:
+        return [_coloured(cell) if cell else "", *[""] * (width - 1)]
+    if position in table.filled:
+        return [_filled(table.filled[position]), *[""] * (width - 1)]
+    if cell is None:
+        return [""] * width
+    beside = [_differences(cell, table)] if table.has_delta or table.has_against else []
+    beside += [_printed(cell)] if table.has_beside else []
+    return [_value(cell, table), *beside]
 
 
 def _value(cell: Cell, table: Table) -> str:
-    mean = escape(text.mean(cell, table))
+    mean = escape(text.mean(cell))
     marked = {"best": rf"\textbf{{{mean}}}", "second": rf"\underline{{{mean}}}", None: mean}[cell.mark]
-    spread = rf"{{\scriptsize$\,\pm\,${cell.std:.{table.decimals}f}}}" if cell.std is not None else ""
-    notes = rf"$^{{{''.join(_mark(note) for note in cell.notes)}}}$" if cell.notes else ""
-    return rf"{marked}{spread}{{\scriptsize\,({text.count(cell)}{notes})}}"
+    width = text.half_width(cell, table)
+    spread = rf"{{\scriptsize$\,\pm\,${width}}}" if width else ""
+    return rf"{marked}{spread}{{\scriptsize\,({text.count(cell)}{_marks(cell.notes)})}}"
+
+
+def _filled(value: Filled) -> str:
+    return rf"\textcolor{{gray}}{{{escape(text.filled(value))}{_marks((value.letter, *value.notes))}}}"
+
+
+def _coloured(cell: Cell) -> str:
+    if cell.against is None:
+        return ""
+    colour = "red" if text.is_large(cell.against) else "blue"
+    return rf"\textcolor{{{colour}}}{{${text.delta(cell.against)}$}}"
+
+
+def _printed(cell: Cell) -> str:
+    return rf"{{\scriptsize {escape(text.beside(cell.beside))}{_marks(cell.beside.notes)}}}" if cell.beside else ""
+
+
+def _marks(notes: Sequence[str]) -> str:
+    return rf"\tnote{{{','.join(map(_mark, notes))}}}" if notes else ""
 
 
 def _mark(note: str) -> str:
-    return {"†": r"\dagger "}.get(note, rf"\mathrm{{{note}}}")
-
-
-def _has_differences(table: Table) -> bool:
-    return table.has_delta or table.has_against
+    return {"†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}", "*": r"$\ast$"}.get(note, note)
 
 
 def _differences(cell: Cell, table: Table) -> str:
-    """`+2.17 (+0.63 KD)`: to the baseline, and to the row that this one names."""
-    parts = [f"${text.delta(cell.delta, table)}$"] if cell.delta else []
+    """`+2.17** (+0.63 KD)`: to the baseline, and to the row that this one names."""
+    stars = "".join(r"{*}" for _ in cell.stars)
+    parts = [f"${text.delta(cell.delta)}${stars}"] if cell.delta and table.has_delta else []
     if cell.against and table.has_against:
-        parts.append(f"(${text.delta(cell.against, table)}$ {escape(cell.against.to)})")
+        parts.append(f"(${text.delta(cell.against)}$ {escape(cell.against.to)})")
     return rf"{{\scriptsize {' '.join(parts)}}}" if parts else ""
 
 
@@ -153,12 +209,9 @@ def _span(value: str, width: int) -> str:
 
 
 def _notes(table: Table) -> list[str]:
-    notes = [rf"$^{{{_mark(note.mark)}}}$\,{escape(note.text)}" for note in table.footnotes]
-    notes += [escape(table.missing) + "."] if table.missing else []
-    if not notes:
-        return []
-    joined = r" \\ ".join(notes)
-    return [r"\par\smallskip", rf"\parbox{{\linewidth}}{{\footnotesize {joined}}}"]
+    notes = [rf"\item[{_mark(note.mark)}] {escape(note.text)}" for note in table.footnotes]
+    notes += [rf"\item {escape(table.missing)}."] if table.missing else []
+    return [r"\begin{tablenotes}\footnotesize", *notes, r"\end{tablenotes}"] if notes else []
 
 
 def _slug(value: str) -> str:

@@ -1,52 +1,73 @@
 """A table as Markdown, readable as plain text too."""
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len
 
 from kdharness.reporting import text
-from kdharness.reporting.table import Cell, Table
+from kdharness.reporting.table import Cell, Filled, Table
 
 
 def render(table: Table) -> str:
     """Title, aligned pipe table, caption and notes."""
-    heads = [_escape(text.corner(table))]
-    right = [False]
-    for column in table.columns:
-        about = text.teacher(column)
-        heads.append(_escape(f"{column.printed} ({about})" if about else column.printed))
-        right.append(True)
-        if table.has_delta:
-            heads.append("Δ")
-            right.append(True)
-        if table.has_against:
-            heads.append("vs")
-            right.append(True)
-    body = []
+    heads, body = _heads(table), []
     for line in text.lines(table):
         if line.row is None:
             star = "**" if line.panel else "*" if line.text else ""
             body.append([star + _escape(line.text) + star] + [""] * (len(heads) - 1))
             continue
-        about = text.teacher(table.rows[line.row])
-        row = [_escape(f"{line.text} ({about})" if about else line.text)]
+        row = ["Δ" if line.delta else _escape(_named(line.text, text.under(table.rows[line.row])))]
         for at in range(len(table.columns)):
-            cell = table.cells.get((line.row, at))
-            row.append(_cell(cell, table) if cell else "")
-            if table.has_delta:
-                row.append(text.delta(cell.delta, table) if cell else "")
-            if table.has_against:
-                row.append(_escape(text.against(cell.against, table)) if cell else "")
+            row += _cells(table, line, at)
+        row += [text.rank(table, line.row) if not line.delta else ""] if table.ranks else []
         body.append(row)
+    right = [False] + [True] * (len(heads) - 1)
     widths = [max(3, *(cell_len(row[index]) for row in [heads, *body])) for index in range(len(heads))]
     rule = "|" + "|".join("-" * (width + 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)) + "|"
     grid = [_pipe(heads, widths, right), rule, *(_pipe(row, widths, right) for row in body)]
     return "\n".join([f"### {_escape(table.title)}", "", *grid, "", "\n\n".join(map(_escape, text.notes(table))), ""])
 
 
+def _heads(table: Table) -> list[str]:
+    heads = [_escape(text.corner(table))]
+    for column in table.columns:
+        several = len(table.metrics) > 1 and column.metric and column.name != column.metric
+        name = f"{column.printed}, {text.value_head(table, column)}" if several else column.printed
+        heads += [_escape(_named(name, text.under(column))), *text.extra_heads(table)]
+    return [*heads, "Rank"] if table.ranks else heads
+
+
+def _named(name: str, about: str) -> str:
+    return f"{name} ({about})" if about else name
+
+
+def _cells(table: Table, line: text.Line, at: int) -> list[str]:
+    """The value and what stands beside it."""
+    position = (line.row or 0, at)
+    cell = table.cells.get(position)
+    if line.delta:
+        return [text.delta(cell.against) if cell else "", *[""] * len(text.extra_heads(table))]
+    if position in table.filled:
+        return [_filled(table.filled[position]), *text.extras(None, table)]
+    extras = [_escape(extra) for extra in text.extras(cell, table)]
+    if cell is not None and cell.beside is not None and cell.beside.notes:
+        extras[-1] += _marks(cell.beside.notes)
+    return [_cell(cell, table) if cell else "", *extras]
+
+
+def _filled(value: Filled) -> str:
+    return f"*{text.filled(value)}*{_marks((value.letter, *value.notes))}"
+
+
+def _marks(notes: Sequence[str]) -> str:
+    return f"<sup>{' '.join(map(_escape, notes))}</sup>" if notes else ""
+
+
 def _cell(cell: Cell, table: Table) -> str:
-    mean = text.mean(cell, table)
+    mean = text.mean(cell)
     marked = {"best": f"**{mean}**", "second": f"<u>{mean}</u>", None: mean}[cell.mark]
-    notes = f"<sup>{' '.join(map(_escape, cell.notes))}</sup>" if cell.notes else ""
-    return " ".join(part for part in (marked, text.spread(cell, table), f"({text.count(cell)}{notes})") if part)
+    count = f"({text.count(cell)}{_marks(cell.notes)})"
+    return " ".join(part for part in (marked, text.spread(cell, table), count) if part)
 
 
 def _pipe(row: list[str], widths: list[int], right: list[bool]) -> str:

@@ -27,14 +27,15 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
     grid.add_column(Text(text.corner(table)), no_wrap=not stacked, overflow="fold")
     for column in table.columns:
         head = Text(column.printed)
-        if text.teacher(column):
-            head.append("\n" + text.teacher(column), style="dim")
+        several = len(table.metrics) > 1 and column.metric and column.name != column.metric
+        for under in filter(None, (text.value_head(table, column) if several else "", text.under(column))):
+            head.append("\n" + under, style="dim")
         grid.add_column(head, no_wrap=not stacked, overflow="fold")
-        if not stacked and table.has_delta:
-            grid.add_column(Text("Δ"), justify="right", no_wrap=True)
-        if not stacked and table.has_against:
-            grid.add_column(Text("vs"), justify="right", no_wrap=True)
-    longest = max((len(text.mean(cell, table)) for cell in table.cells.values()), default=0)
+        for extra in [] if stacked else text.extra_heads(table):
+            grid.add_column(Text(extra), justify="right", no_wrap=True)
+    if table.ranks:
+        grid.add_column(Text("Rank"), justify="right", no_wrap=True)
+    longest = max((len(text.mean(cell)) for cell in table.cells.values()), default=0)
     for position, line in enumerate(text.lines(table)):
         if line.row is None:
             if position:
@@ -42,27 +43,49 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
             if line.text:
                 grid.add_row(Text(line.text, style="bold" if line.panel else "italic"))
             continue
-        name = Text(line.text)
-        if text.teacher(table.rows[line.row]):
-            name.append("  " + text.teacher(table.rows[line.row]), style="dim")
+        name = Text(line.text, style="dim" if line.delta else "")
+        if text.under(table.rows[line.row]) and not line.delta:
+            name.append("  " + text.under(table.rows[line.row]), style="dim")
         row = [name]
         for at in range(len(table.columns)):
-            cell = table.cells.get((line.row, at))
-            if stacked:
-                row.append(_stack(cell, table, longest) if cell else Text(""))
-                continue
-            row.append(_value(cell, table, longest) if cell else Text(""))
-            if table.has_delta:
-                row.append(Text(text.delta(cell.delta, table) if cell else ""))
-            if table.has_against:
-                row.append(Text(text.against(cell.against, table) if cell else "", style="dim"))
+            row += _cells(table, line, at, longest, stacked=stacked)
+        row += [Text("" if line.delta else text.rank(table, line.row))] if table.ranks else []
         grid.add_row(*row)
     return grid
 
 
+def _cells(table: Table, line: text.Line, at: int, longest: int, *, stacked: bool) -> list[Text]:
+    """The value and what stands beside it, or under it."""
+    position = (line.row or 0, at)
+    cell = table.cells.get(position)
+    beside = [] if stacked else [Text("") for _ in text.extra_heads(table)]
+    if line.delta:
+        return [_coloured(cell) if cell else Text(""), *beside]
+    if position in table.filled:
+        value = table.filled[position]
+        return [Text(f"{text.filled(value)} {' '.join((value.letter, *value.notes))}", style="dim"), *beside]
+    if cell is None:
+        return [Text(""), *beside]
+    if stacked:
+        return [_stack(cell, table, longest)]
+    return [_value(cell, table, longest), *(Text(extra, style="dim") for extra in _extras(cell, table))]
+
+
+def _coloured(cell: Cell) -> Text:
+    style = "" if cell.against is None else "red" if text.is_large(cell.against) else "blue"
+    return Text(text.delta(cell.against), style=style)
+
+
+def _extras(cell: Cell, table: Table) -> list[str]:
+    extras = text.extras(cell, table)
+    if cell.beside is not None and cell.beside.notes:
+        extras[-1] += "\u00a0" + "\u00a0".join(cell.beside.notes)
+    return extras
+
+
 def _value(cell: Cell, table: Table, longest: int) -> Text:
     """`96.02 ± 0.42 (3/5† a)`, its mean padded so that points stand under points."""
-    mean, spread = text.mean(cell, table), text.spread(cell, table)
+    mean, spread = text.mean(cell), text.spread(cell, table)
     notes = "".join(note if note == "†" else f"\u00a0{note}" for note in cell.notes)
     return Text.assemble(
         " " * (longest - len(mean)),
@@ -73,10 +96,10 @@ def _value(cell: Cell, table: Table, longest: int) -> Text:
 
 
 def _stack(cell: Cell, table: Table, longest: int) -> Text:
-    """The value, and under it the differences."""
+    """The value, and under it what would stand beside it."""
     stack = _value(cell, table, longest)
-    under = [f"Δ {text.delta(cell.delta, table)}"] if cell.delta else []
-    under += [text.against(cell.against, table)] if cell.against and table.has_against else []
+    names = ("Δ " if head == "Δ" else "" if head == "vs" else f"{head} " for head in text.extra_heads(table))
+    under = [name + extra for name, extra in zip(names, _extras(cell, table), strict=True) if extra]
     return stack.append("".join(f"\n{line}" for line in under), style="dim")
 
 

@@ -16,7 +16,7 @@ IDENTITY = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs", "unpublished", "excluded",
+    "epochs", "unpublished", "excluded", "departs",
 )  # fmt: skip
 """The frame's columns that are not metrics: one row per (study, run, label, pair)."""
 
@@ -60,6 +60,8 @@ class Run:
     """The preset whose paper prints a result for the pair but released no constants for it."""
     excluded: str | None
     """Why no mean takes it."""
+    departs: str | None
+    """In what its teaching is not its distiller's alone: assistants, a control teacher, matched gradients."""
     value: float | None
     """The table's metric; None until the run is complete, and for an excluded one (but in the head of a teacher, who
     taught all the same)."""
@@ -101,6 +103,7 @@ def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> 
             recipe=item["recipe"] or {},
             unpublished=item["unpublished"],
             excluded=item["excluded"],
+            departs=item["departs"],
             value=_finite(value) if item["state"] == "complete" and (keep_excluded or not item["excluded"]) else None,
         )
         for item, value in zip(
@@ -109,33 +112,37 @@ def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> 
     ]
 
 
-def metric_of(spec: TableSpec, frame: "pd.DataFrame") -> tuple[str, Purpose]:
-    """The frame's column that `spec` shows, and the purpose of the runs it is about.
-
-    Raises BadInput for best-val over final runs, and for a metric that no finished run has.
-    """
-    purpose: Purpose = "search" if spec.metric.startswith("val_") else "final"
-    if spec.select == "best-val" and purpose == "final":
+def purpose_of(spec: TableSpec) -> Purpose:
+    """Which runs the table is about. Raises BadInput for best-val over final runs, and for metrics of both kinds."""
+    searching = {metric.startswith("val_") for metric in spec.metrics}
+    if len(searching) > 1:
+        raise BadInput("a table is over final runs or over a search's: not over val_* and other metrics at once")
+    if spec.select == "best-val" and searching == {False}:
         raise BadInput(
             BEST_VAL_REASON,
-            where=f"metric {spec.metric}, select best-val",
+            where=f"metric {', '.join(spec.metrics)}, select best-val",
             remedy="Use select: last (the headline), select: best (marked as selected on test), or a val_* metric.",
         )
+    return "search" if searching == {True} else "final"
+
+
+def column_of(metric: str, spec: TableSpec, frame: "pd.DataFrame") -> str:
+    """The frame's column that the table shows for `metric`. Raises BadInput for one that no finished run has."""
     known = [str(name) for name in frame.columns if name not in IDENTITY]
-    if spec.metric.endswith(("_last", "_best")) and spec.metric in known:
-        return spec.metric, purpose
-    column = f"{spec.metric}_{'last' if spec.select == 'last' else 'best'}"
+    if metric.endswith(("_last", "_best")) and metric in known:
+        return metric
+    column = f"{metric}_{'last' if spec.select == 'last' else 'best'}"
     if column in known:
-        return column, purpose
-    if spec.metric in known:
-        return spec.metric, purpose
-    same_purpose = bool(((frame["purpose"] == purpose) & (frame["state"] == "complete")).any())
-    if not same_purpose and spec.metric.partition("_")[0] in ("test", "val", "train"):
-        return column, purpose  # nothing is finished yet: a table without numbers is the right answer
+        return column
+    if metric in known:
+        return metric
+    same_purpose = bool(((frame["purpose"] == purpose_of(spec)) & (frame["state"] == "complete")).any())
+    if not same_purpose and metric.partition("_")[0] in ("test", "val", "train"):
+        return column  # nothing is finished yet: a table without numbers is the right answer
     names = sorted({name.removesuffix("_last").removesuffix("_best") for name in known})
-    near = difflib.get_close_matches(spec.metric, names, n=1)
+    near = difflib.get_close_matches(metric, names, n=1)
     raise BadInput(
-        f"no finished run has the metric {spec.metric!r} (select {spec.select})",
+        f"no finished run has the metric {metric!r} (select {spec.select})",
         remedy=f"Did you mean {near[0]!r}?" if near else "Metrics here: " + (", ".join(names) or "none yet"),
     )
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kdharness.core.records import Select
+from kdharness.core.records import Select, Spread
 
 Mark = Literal["best", "second"]
+Verdict = Literal["compatible", "above", "below"]
+"""What ours is beside print, at the 95 % level."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class TeacherHead:
     """Released weights, not trained here."""
     ensemble: tuple[float | None, ...] = ()
     """The accuracy of each member, where several teachers answer as one."""
+    printed: float | None = None
+    """The accuracy of the paper's teacher, beside a published column."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Head:
     against: str | None = None
     """The label of the row that it is compared with besides the baseline."""
     teacher: TeacherHead | None = None
+    student: float | None = None
+    """Mean accuracy of the pair's student trained alone, in percent."""
+    metric: str = ""
+    """Of a column's or row's cells, where the table has several."""
+    cite: str = ""
+    """The key of the row's paper."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +54,48 @@ class Delta:
     """A difference of means in the metric's unit (points for accuracies), signed: positive means larger."""
 
     value: float
+    decimals: int
     to: str
     """The row that was subtracted."""
     improves: bool | None
     """Whether the difference is for the better; None when it is zero."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a paper printed where a cell of ours stands."""
+
+    text: str
+    """As printed."""
+    value: float
+    source: str
+    table: str
+    selection: str
+    """Which epoch's test accuracy it is: last, best or unknown."""
+    difference: float | None
+    """Ours minus printed."""
+    score: float | None
+    """The difference in standard errors: (ours - printed) / (s sqrt(1/n + 1/n_paper))."""
+    verdict: Verdict | None
+    reason: str = ""
+    """Why there is no verdict."""
+    notes: tuple[str, ...] = ()
+    """Marks of footnotes: what contradicts it."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A printed value where no run of ours exists: outside bold, ranks and tests."""
+
+    text: str
+    value: float
+    std: float | None
+    n: int | None
+    source: str
+    letter: str
+    """Of its source."""
+    notes: tuple[str, ...] = ()
+    """Marks of footnotes: another training budget, what contradicts it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +117,8 @@ class Cell:
     """Sample standard deviation, None below two runs."""
     interval: tuple[float, float] | None
     """Student's t, 95 %; None below two runs or without scipy."""
+    metric: str = "test_top1_last"
+    decimals: int = 2
     states: Mapping[str, int] = field(default_factory=dict)
     """How many of the wanted runs are in which state; an excluded one is only `excluded`."""
     mark: Mark | None = None
@@ -77,7 +127,14 @@ class Cell:
     against: Delta | None = None
     """To the row that this one names."""
     p_value: float | None = None
-    """Welch's two-sided test against the baseline's runs."""
+    """Two-sided test against the baseline's runs: Welch's, or the paired one where the study declared it."""
+    q_value: float | None = None
+    """`p_value` adjusted over the table (Benjamini and Hochberg)."""
+    stars: str = ""
+    """`*` below 0.05, `**` below 0.01 of `q_value`; never below five runs on either side."""
+    effect: float | None = None
+    """Hedges' g against the baseline."""
+    beside: Beside | None = None
     notes: tuple[str, ...] = ()
     """Marks of footnotes."""
 
@@ -112,21 +169,38 @@ class Table:
     columns: tuple[Head, ...]
     cells: Mapping[tuple[int, int], Cell]
     """By (row, column) position; a position may be empty."""
+    filled: Mapping[tuple[int, int], Filled] = field(default_factory=dict)
+    """By position, where no cell is."""
+    metrics: tuple[str, ...] = ()
+    """All of them, `metric` being the first."""
     baseline: str | None = None
     """The row that `delta` is measured from."""
+    published: str | None = None
+    """The printed table beside ours."""
+    ranks: Mapping[int, tuple[float, int]] = field(default_factory=dict)
+    """By row its mean rank, and over how many places."""
+    delta_rows: bool = False
+    """Differences to the row that each names stand under it."""
+    pm: Spread = "std"
+    cite: bool = False
     caption: tuple[str, ...] = ()
     """Sentences: what is shown, over which seeds, by which protocol."""
     footnotes: tuple[Footnote, ...] = ()
     missing: str = ""
     """What this installation could not compute."""
-    lower_is_better: bool = False
-    decimals: int = 2
 
     @property
     def has_delta(self) -> bool:
-        return any(cell.delta is not None for cell in self.cells.values())
+        """Whether cells have a difference to the baseline beside them."""
+        return not self.delta_rows and any(cell.delta is not None for cell in self.cells.values())
 
     @property
     def has_against(self) -> bool:
-        """Whether some row is compared with another one than the baseline."""
-        return any(cell.against is not None and cell.against.to != self.baseline for cell in self.cells.values())
+        """Whether some row is compared with another one than the baseline, beside its cells."""
+        return not self.delta_rows and any(
+            cell.against is not None and cell.against.to != self.baseline for cell in self.cells.values()
+        )
+
+    @property
+    def has_beside(self) -> bool:
+        return self.published is not None

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kdharness.reporting import names
-from kdharness.reporting.table import Cell, Delta, Head, Table
+from kdharness.reporting import names, statistics
+from kdharness.reporting.table import Beside, Cell, Delta, Filled, Head, Table
 
 EMPTY = "–"
+
+LARGE = 0.15
+"""Points from which a difference is printed red, blue below (Sun et al., CVPR 2024, tables 1 to 3)."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Line:
     text: str
     row: int | None = None
     panel: bool = False
+    delta: bool = False
+    """The differences of `row` to the one that it names, not its values."""
 
 
 def lines(table: Table) -> Iterator[Line]:
@@ -30,20 +35,29 @@ def lines(table: Table) -> Iterator[Line]:
                 yield Line(head.group or "")  # rows of no group stand apart from the group above
             group = head.group
         yield Line(head.printed, row=index)
+        if table.delta_rows and any(at == index and cell.against for (at, _), cell in table.cells.items()):
+            yield Line("Δ", row=index, delta=True)
 
 
-def number(value: float, table: Table) -> str:
-    return f"{value:.{table.decimals}f}"
+def number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}"
 
 
-def mean(cell: Cell, table: Table) -> str:
+def mean(cell: Cell) -> str:
     """`96.02`, or a dash while no run is finished."""
-    return EMPTY if cell.mean is None else number(cell.mean, table)
+    return EMPTY if cell.mean is None else number(cell.mean, cell.decimals)
+
+
+def half_width(cell: Cell, table: Table) -> str:
+    """The number behind ±, nothing where there is none."""
+    width = statistics.half_width(cell.values, table.pm)
+    return "" if width is None else number(width, cell.decimals)
 
 
 def spread(cell: Cell, table: Table) -> str:
     """`± 0.42`, nothing below two runs."""
-    return "" if cell.std is None else f"± {number(cell.std, table)}"
+    width = half_width(cell, table)
+    return f"± {width}" if width else ""
 
 
 def count(cell: Cell) -> str:
@@ -51,37 +65,85 @@ def count(cell: Cell) -> str:
     return str(cell.n) if cell.complete else f"{cell.n}/{cell.wanted}"
 
 
-def delta(difference: Delta | None, table: Table) -> str:
-    """`+0.83`; nothing where there is nothing to subtract."""
-    return "" if difference is None else f"{difference.value:+.{table.decimals}f}"
+def delta(difference: Delta | None, stars: str = "") -> str:
+    """`+0.83`, with its stars; nothing where there is nothing to subtract."""
+    return "" if difference is None else f"{difference.value:+.{difference.decimals}f}{stars}"
 
 
-def against(difference: Delta | None, table: Table) -> str:
+def against(difference: Delta | None) -> str:
     """`+0.41 vs KD`."""
-    return "" if difference is None else f"{delta(difference, table)} vs {difference.to}"
+    return "" if difference is None else f"{delta(difference)} vs {difference.to}"
+
+
+def beside(printed: Beside | None) -> str:
+    """`73.33 compatible`, `76.62 (best epoch)`; nothing where nothing is printed."""
+    if printed is None:
+        return ""
+    return f"{printed.text} {printed.verdict or f'({printed.reason})'}"
+
+
+def extra_heads(table: Table) -> list[str]:
+    """What stands beside the values of every column."""
+    extras = {"Δ": table.has_delta, "vs": table.has_against, "printed": table.has_beside}
+    return [head for head, is_there in extras.items() if is_there]
+
+
+def extras(cell: Cell | None, table: Table) -> list[str]:
+    """One text for each of `extra_heads`."""
+    texts = {
+        "Δ": delta(cell.delta, cell.stars) if cell else "",
+        "vs": against(cell.against) if cell else "",
+        "printed": beside(cell.beside) if cell else "",
+    }
+    return [texts[head] for head in extra_heads(table)]
+
+
+def filled(value: Filled) -> str:
+    """`72.10 ± 0.11`, as printed."""
+    return value.text if value.std is None else f"{value.text} ± {value.std:g}"
+
+
+def is_large(difference: Delta) -> bool:
+    """Whether a difference is one of the red ones of Logit Standardization's tables: 0.15 points for the better."""
+    return bool(difference.improves) and abs(difference.value) >= LARGE - 1e-9
+
+
+def rank(table: Table, row: int) -> str:
+    """The mean rank of a row: `1.4`."""
+    return f"{table.ranks[row][0]:.1f}" if row in table.ranks else ""
 
 
 def teacher(head: Head) -> str:
-    """`teacher 98.06`, `teacher 79.42, imported`, `teacher not finished`, or nothing where the head is no pair."""
+    """`teacher 98.06`, `teacher 79.42, imported (print 79.42)`, `teacher not finished`, nothing where there is none."""
     if head.teacher is None:
         return ""
     if head.teacher.ensemble:
         each = ("not finished" if one is None else f"{one:.2f}" for one in head.teacher.ensemble)
         return "teachers " + " + ".join(each) + (", imported" if head.teacher.imported else "")
     if head.teacher.accuracy is not None:
-        return f"teacher {head.teacher.accuracy:.2f}" + (", imported" if head.teacher.imported else "")
+        printed = "" if head.teacher.printed is None else f" (print {head.teacher.printed:.2f})"
+        return f"teacher {head.teacher.accuracy:.2f}" + (", imported" if head.teacher.imported else "") + printed
     return "teachers differ*" if len(head.teacher.runs) > 1 else "teacher not finished"
+
+
+def under(head: Head) -> str:
+    """What stands under a head's name: its teacher, and the student trained alone."""
+    parts = [teacher(head), "" if head.student is None else f"student {head.student:.2f}"]
+    return ", ".join(filter(None, parts))
 
 
 def corner(table: Table) -> str:
     """What stands above the rows' names."""
+    if len(table.metrics) > 1 and any(head.name in table.metrics for head in table.rows):
+        return "Metric"
     return "Pair" if any("->" in head.name for head in table.rows) else "Method"
 
 
-def value_head(table: Table) -> str:
-    """What stands above the values of one column: `top-1 (%)`."""
-    name = names.metric(table.metric)
-    return name.removeprefix("Test ").replace("top-1 accuracy", "top-1").replace("top-5 accuracy", "top-5")
+def value_head(table: Table, column: Head) -> str:
+    """What stands above the values of one column: `top-1 (%)`; nothing where its rows are of several metrics."""
+    if len(table.metrics) > 1 and not column.metric:
+        return ""
+    return names.short_metric(column.metric or table.metric)
 
 
 def notes(table: Table) -> list[str]:

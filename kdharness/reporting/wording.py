@@ -1,22 +1,15 @@
 """The sentences around a table: title, caption and footnotes."""
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
 
 from kdharness.core.records import Purpose, TableSpec
-from kdharness.reporting import names
+from kdharness.reporting import names, statistics
+from kdharness.reporting.comparing import ENOUGH
+from kdharness.reporting.footnotes import plain
+from kdharness.reporting.ranking import Ranks
 from kdharness.reporting.runs import Run
-from kdharness.reporting.table import Cell, Footnote, Table
-
-K = TypeVar("K", bound=tuple[str, str, str])
-
-LOST = "†"
-"""The mark of a cell that lacks runs which will not come by themselves."""
-
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_UNFINISHED = ("waiting", "running", "complete")
+from kdharness.reporting.table import Table
 
 DATASETS = {
     "digits": "digits is a smoke benchmark (1,797 images of 8x8 pixels): no claim rests on it.",
@@ -24,39 +17,51 @@ DATASETS = {
 }
 """What must be said of a dataset wherever its numbers stand."""
 
+SPREADS = {
+    "std": "sample standard deviation",
+    "sem": "standard error of the mean (sample standard deviation over √n)",
+    "ci": "half of the 95 % interval (Student's t)",
+}
+"""What stands behind ± (`pm`)."""
 
-def title(runs: Sequence[Run], metric: str, spec: TableSpec) -> str:
+
+def title(runs: Sequence[Run], metrics: Sequence[str], spec: TableSpec) -> str:
     """Which studies, which number."""
     studies = ", ".join(dict.fromkeys(run.study for run in runs))
     datasets = ", ".join(sorted({run.dataset for run in runs}))
-    return f"{studies}: {_what(metric)} on {datasets}"
+    return f"{studies}: {_whats(metrics)} on {datasets}"
 
 
-def caption(table: Table, runs: Sequence[Run], purpose: Purpose, spec: TableSpec) -> tuple[str, ...]:
+def caption(
+    table: Table,
+    runs: Sequence[Run],
+    purpose: Purpose,
+    spec: TableSpec,
+    *,
+    ranks: Ranks | None,
+    paired: bool,
+    ledger: Mapping[tuple[str, str, str], int],
+) -> tuple[str, ...]:
     """What the numbers are, over which seeds, by which protocol; what is not there yet."""
     cells = list(table.cells.values())
     seeds = _seeds(sorted({run.seed for run in runs}))
     sentences = [
-        *([f"{_what(table.metric)} on {table.dataset}."] if spec.title else []),  # else the title says it
-        f"Mean ± sample standard deviation over {seeds}; in parentheses n, the number of runs.",
+        *([f"{_whats(table.metrics)} on {table.dataset}."] if spec.title else []),  # else the title says it
+        f"Mean ± {SPREADS[table.pm]} over {seeds}; in parentheses n, the number of runs.",
     ]
-    if table.metric.endswith("_best"):
-        chosen = "the validation images" if table.metric.startswith("val_") else "test: the numbers are optimistic"
-        sentences.append(f"The epoch was selected on {chosen}.")
+    chosen = [metric for metric in table.metrics if metric.endswith("_best")]
+    if chosen:
+        by = "the validation images" if chosen[0].startswith("val_") else "test: the numbers are optimistic"
+        sentences.append(f"The epoch was selected on {by}.")
     if purpose == "search":
         sentences.append("Runs of a search: trained without the validation images that they are judged by.")
-    if any(cell.mark for cell in cells):
-        sentences.append("Best in bold, second underlined, among complete cells.")
-    unit = "points" if names.is_percent(table.metric) else "the metric's unit"
-    if table.has_delta:
-        sentences.append(f"Δ: difference to {table.baseline} in {unit}.")
-    if table.has_against:
-        sentences.append(f"“vs”: difference to the row named, in {unit}.")
-    if any(head.teacher for head in (*table.rows, *table.columns)):
-        sentences.append("In the heads: the teacher's test top-1 accuracy after its last epoch (%).")
-    if any(head.teacher is not None and head.teacher.imported for head in (*table.rows, *table.columns)):
-        sentences.append("Imported: released weights, evaluated here.")
+    sentences += _marks(table, spec)
+    sentences += _differences(table, paired=paired)
+    sentences += _ranks(ranks) if ranks is not None and table.ranks else []
+    sentences += _printed(table)
+    sentences += _of_heads(table)
     sentences.append(_protocol(runs))
+    sentences += _revealed(table, runs, ledger) if purpose == "final" else []
     missing = sum(cell.wanted - cell.n for cell in cells)
     if missing:
         sentences.append(f"{missing} of {sum(cell.wanted for cell in cells)} runs are not in the means (n/asked for).")
@@ -64,60 +69,93 @@ def caption(table: Table, runs: Sequence[Run], purpose: Purpose, spec: TableSpec
     return tuple(sentences)
 
 
-def footnotes(
-    cells: Mapping[K, Cell], runs: Mapping[K, Sequence[Run]], teachers: Mapping[str, Run]
-) -> tuple[dict[K, Cell], tuple[Footnote, ...]]:
-    """The cells with their marks, and the notes that the marks stand for."""
-    marks: dict[str, str] = {}
+def _marks(table: Table, spec: TableSpec) -> list[str]:
+    if not any(cell.mark for cell in table.cells.values()):
+        return []
+    if spec.bold == "best":
+        return ["Best in bold, second underlined, among complete cells."]
+    return [
+        "Bold: the best of the complete cells and all that a test does not tell from it (0.05, adjusted over the table "
+        "by Benjamini and Hochberg); second underlined where it is told apart."
+    ]
 
-    def mark(text: str) -> str:
-        return marks.setdefault(text, _LETTERS[len(marks) % 26] * (1 + len(marks) // 26))
 
-    usual = _usual_recipes(runs)
-    noted: dict[K, Cell] = {}
-    lost: Counter[str] = Counter()
-    for key, cell in cells.items():
-        notes = []
-        gone = {state: count for state, count in cell.states.items() if state not in _UNFINISHED}
-        lost.update(gone)
-        if gone:
-            notes.append(LOST)
-        if cell.n < cell.states.get("complete", 0):
-            notes.append(mark("some finished runs have no finite value of this metric and are left out of the mean"))
-        finished = [run for run in runs[key] if run.value is not None]
-        if len({run.numerics_key for run in finished if run.numerics_key}) > 1:
-            notes.append(mark("runs on different devices or library versions, which may differ in the last bits"))
-        if any(run.mixed_numerics for run in finished):
-            notes.append(mark("a run's attempts were on different devices or library versions"))
-        own = _own_recipe(runs[key][0], usual[_column(runs[key][0])])
-        if own:
-            notes.append(mark(f"trained by a recipe of its own: {own}"))
-        unpublished = runs[key][0].unpublished
-        if unpublished:
-            notes.append(mark(f"{unpublished} released no constants for this pair: its general ones stand here"))
-        noted[key] = replace(cell, notes=tuple(notes))
-    listed = [Footnote(letter, text + ".") for text, letter in marks.items()]
-    if lost:
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(lost.items()))
-        what = "not all runs count" if "excluded" in lost else "not all runs ended well"
-        text = f"{what} ({counts}): mean of the others that are finished, ranked below complete cells."
-        reasons = Counter(run.excluded for group in runs.values() for run in group if run.excluded)
-        if reasons:
-            text += " Excluded: " + "; ".join(
-                f"{reason} ({count} runs)" if count > 1 else reason for reason, count in reasons.items()
-            )
-            text += "" if text.endswith(".") else "."
-        listed.insert(0, Footnote(LOST, text))
-    several = _several_teachers(runs, teachers)
-    if several:
-        listed.append(Footnote("*", several))
-    return noted, tuple(listed)
+def _differences(table: Table, *, paired: bool) -> list[str]:
+    unit = "points" if names.is_percent(table.metric) else "the metric's unit"
+    said = [f"Δ: difference to {table.baseline} in {unit}."] if table.has_delta else []
+    said += [f"“vs”: difference to the row named, in {unit}."] if table.has_against else []
+    cells = table.cells.values()
+    if table.delta_rows and any(cell.against for cell in cells):
+        said.append(f"Δ: difference of the row above to the one that it is set against, in {unit}.")
+    if paired:
+        said.append("Tests are paired by seed, as the study declared before its first run.")
+    if table.has_delta and any(cell.stars for cell in cells):
+        test = "paired t test" if paired else "Welch's t test"
+        said.append(
+            f"* below 0.05, ** below 0.01 by {test}, adjusted over the table (Benjamini and Hochberg); no stars below "
+            f"{ENOUGH} runs."
+        )
+    return said
+
+
+def _ranks(ranks: Ranks) -> list[str]:
+    places = f"{ranks.places} pair{'s' if ranks.places > 1 else ''}"
+    said = f"Rank: mean rank over {places} that all rows have, 1 is best."
+    if ranks.p_value is not None:
+        said += f" Friedman's test that all are alike: p = {ranks.p_value:.2g}."
+    if ranks.critical is not None and ranks.p_value is not None:
+        said += f" Mean ranks further apart than {ranks.critical:.2f} differ at 0.05 (Nemenyi)."
+    return [said + " Pairs share teachers, so they are not independent: read both tests as generous."]
+
+
+def _printed(table: Table) -> list[str]:
+    said = []
+    if table.published:
+        epoch = "best epoch on test" if table.metric.endswith("_best") else "last epoch"
+        said.append(
+            f"Printed: {table.published}. Ours ({epoch}) against print at the 95 % bound of Student's t, (ours - "
+            "printed) / (s √(1/n + 1/n of the paper)), with 1 where the paper's n is not known; values selected or "
+            "trained otherwise are not compared."
+        )
+    if table.filled:
+        said.append("Grey, with a capital: printed values where no run of ours exists, in no rank and no test.")
+    return said
+
+
+def _of_heads(table: Table) -> list[str]:
+    heads = (*table.rows, *table.columns)
+    said = []
+    if any(head.teacher for head in heads):
+        alone = ", and the student's trained alone" if any(head.student is not None for head in heads) else ""
+        said.append(f"In the heads: the teacher's test top-1 accuracy after its last epoch (%){alone}.")
+    if any(head.teacher is not None and head.teacher.imported for head in heads):
+        said.append("Imported: released weights, evaluated here.")
+    return said
+
+
+def _revealed(table: Table, runs: Sequence[Run], ledger: Mapping[tuple[str, str, str], int]) -> list[str]:
+    """How much the best of several settings flatters, where more than one had its test score revealed."""
+    shown = {(run.dataset, run.pair, run.distiller) for run in runs if run.distiller != "none"}
+    most = max((ledger.get(key, 0) for key in shown), default=0)
+    factor = statistics.optimism(most) if most > 1 else None
+    errors = [cell.std / math.sqrt(cell.n) for cell in table.cells.values() if cell.std]
+    if factor is None or not errors or not names.is_percent(table.metric):
+        return []
+    expected = factor * sorted(errors)[len(errors) // 2]
+    return [
+        f"Up to {most} settings of one method and pair had their test score revealed: a row picked as the best of "
+        f"{most} settings on test is expected to flatter by {expected:.2f} points if all are alike."
+    ]
 
 
 def _what(metric: str) -> str:
     when = {"_last": " after the last epoch", "_best": " at the best epoch"}.get(metric[-5:], "")
     marked = " (selected on test)" if metric.startswith("test_") and metric.endswith("_best") else ""
     return names.metric(metric) + when + marked
+
+
+def _whats(metrics: Sequence[str]) -> str:
+    return " and ".join(map(_what, metrics))
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -131,57 +169,12 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _protocol(runs: Sequence[Run]) -> str:
     """One sentence about how the students were trained."""
     parts = []
-    for field, form in (("epochs", "{} epochs"), ("optimizer", "{}"), ("batch_size", "batch size {}"), ("lr", "lr {}")):
+    for name, form in (("epochs", "{} epochs"), ("optimizer", "{}"), ("batch_size", "batch size {}"), ("lr", "lr {}")):
         values = sorted(
-            {_text(run.recipe[field]) for run in runs if field in run.recipe}, key=lambda text: (len(text), text)
+            {plain(run.recipe[name]) for run in runs if name in run.recipe}, key=lambda text: (len(text), text)
         )
         if values:
             said = form.format(" / ".join(values))
             parts.append("1 epoch" if said == "1 epochs" else said)
     held_out = "all of train" if all(run.purpose == "final" for run in runs) else "train minus validation"
     return f"Protocol: {', '.join([*parts, held_out])}.".replace(" sgd,", " SGD,")
-
-
-def _column(run: Run) -> tuple[str, str]:
-    return run.dataset, run.pair
-
-
-def _usual_recipes(runs: Mapping[K, Sequence[Run]]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """The recipe that most cells of a pair share; of equally many the first."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    recipes: dict[str, Mapping[str, Any]] = {}
-    for group in runs.values():
-        recipe = group[0].recipe
-        recipes[repr(sorted(recipe.items()))] = recipe
-        counts.setdefault(_column(group[0]), Counter())[repr(sorted(recipe.items()))] += 1
-    return {column: recipes[count.most_common(1)[0][0]] for column, count in counts.items()}
-
-
-def _own_recipe(run: Run, usual: Mapping[str, Any]) -> str:
-    """Where a run's recipe departs from the usual one; what an axis of the study varies is in sight already."""
-    if any(axis.startswith("recipe.") for axis in run.axes):
-        return ""  # a panel of its own, whose axis may move other fields by rule (lr_rule)
-    differing = [field for field in run.recipe if run.recipe[field] != usual.get(field)]
-    return ", ".join(f"{field} {_text(run.recipe[field])}" for field in differing)
-
-
-def _several_teachers(runs: Mapping[K, Sequence[Run]], teachers: Mapping[str, Run]) -> str:
-    """Which pairs were taught by teachers of different settings, whose mean would mean nothing."""
-    by_pair: dict[tuple[str, str], set[str]] = {}
-    for group in runs.values():
-        for run in group:
-            teacher = teachers.get(run.teacher_run_id or "")
-            if teacher is not None:
-                by_pair.setdefault(_column(run), set()).add(teacher.setting_key)
-    pairs = [names.pair(pair) for (_, pair), keys in by_pair.items() if len(keys) > 1]
-    if not pairs:
-        return ""
-    return f"teachers of different settings taught the rows of {', '.join(pairs)}: no accuracy stands in the head."
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "none"
-    return str(value)

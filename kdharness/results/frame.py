@@ -13,7 +13,7 @@ COLUMNS = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs", "unpublished", "excluded",
+    "epochs", "unpublished", "excluded", "departs",
 )  # fmt: skip
 
 
@@ -22,8 +22,9 @@ def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
 
     A run that is not complete has NaN for its metrics, as has one that diverged into NaN: `state` tells them apart.
     `axes`, `constants` and `recipe` are dicts, `started` and `finished` aware datetimes or None; `unpublished` names a
-    preset without constants for the pair, `excluded` says why no mean takes the run. An imported teacher stands among
-    the runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown study.
+    preset without constants for the pair, `excluded` says why no mean takes the run, `departs` in what its teaching is
+    not its distiller's alone. An imported teacher stands among the runs with purpose "teacher", its `run_id` the id of
+    the import. Raises BadInput for an unknown study.
     """
     import pandas as pd
 
@@ -88,5 +89,16 @@ def _fixed(row: ResultRow) -> list[Any]:
         "recipe": row.settings["recipe"],
         "unpublished": row.provenance.get("unpublished"),
         "excluded": row.marks.excluded,
+        "departs": _departs(row),
     }
     return [settings[name] if name in settings else getattr(row, name) for name in COLUMNS]
+
+
+def _departs(row: ResultRow) -> str | None:
+    """In what a run is not taught as its distiller and its pair say."""
+    settings = row.settings
+    found = [f"teacher {settings['control']}"] if settings.get("control", "trained") != "trained" else []
+    found += ["gradients matched"] if settings.get("grad_matched") else []
+    taught_by = " + ".join(teacher["model"] for teacher in settings.get("teachers", ()))
+    found += [f"taught by {taught_by}"] if taught_by and row.teacher and taught_by != row.teacher else []
+    return ", ".join(found) or None

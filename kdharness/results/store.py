@@ -65,6 +65,7 @@ class Store:
         Raises BadInput where there is none, EnvironmentRefused for one that is newer, older (without `create`),
         damaged, or on a network file system.
         """
+        self.home = home
         self._database = open_database(home.results, create=create)
 
     def close(self) -> None:

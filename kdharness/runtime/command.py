@@ -106,11 +106,21 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
         _say(console, f"{study.path}: warning: {warning}")
     kept = {"about", "dataset", "evaluate", "tables", "figures", "paired"}
     spec = study.spec.model_dump(mode="json", exclude_none=True, include=kept)
+    spec["paired"] = _paired(store, expansion, console)
     change = store.save_study(study.name, study.text, expansion.wanted, path=study.path, spec=spec)
     parts = [f"{change.new} new", f"{change.reused} reused", f"{change.waiting} to go on with"]
     parts += [f"{change.dropped} no longer asked for (kept)"] if change.dropped else []
     _say(console, f"{expansion.summary}: {', '.join(parts)}")
     return study.name
+
+
+def _paired(store: Store, expansion: Expansion, console: Console) -> bool:
+    """Whether tests are paired by seed: as the study said when it first ran, not as its results may invite to."""
+    name, asked = expansion.study.name, expansion.study.spec.paired
+    fixed = next((bool(study.spec.get("paired", False)) for study in store.studies() if study.name == name), asked)
+    if fixed != asked:
+        _say(console, f"paired stays {str(fixed).lower()}: it was fixed when {name} first ran")
+    return fixed
 
 
 def _open_inputs(store: Store, study: str, expansion: Expansion, home: Home, data: Path) -> None:

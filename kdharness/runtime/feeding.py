@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from kdharness.core.errors import BadInput
 from kdharness.results.records import EpochMetric, MirrorView, OutboxRow
@@ -111,17 +110,13 @@ def _tell(store: Store, tracker: Tracker, row: OutboxRow) -> None:
 
 def describe(store: Store, tracker: Tracker, study: str) -> None:
     """Show the study's tables as they stand on top of it."""
-    from kdharness.core.records import TableSpec
     from kdharness.reporting.render import render
-    from kdharness.reporting.tables import build_table
-    from kdharness.results.frame import load_frame
+    from kdharness.runtime.reports import study_tables
 
     row = store.study(study)
     ended = not any(row.states.get(state) for state in ("waiting", "running"))
-    frame = load_frame(store, [study])
-    asked: list[dict[str, Any]] = row.spec.get("tables") or [{}]
     try:
-        text = render([build_table(frame, TableSpec.model_validate(table)) for table in asked], "md")
+        text = render(study_tables(store, [study]), "md")
     except BadInput as error:  # a table that needs runs which are not there yet
         text = str(error)
     view = StudyView(row.name, row.text, str(row.spec.get("about") or ""), row.path)

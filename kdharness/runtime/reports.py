@@ -10,6 +10,7 @@ from kdharness.core.records import TableSpec
 from kdharness.results.store import Store
 
 if TYPE_CHECKING:
+    from kdharness.reporting.published.values import Registry
     from kdharness.reporting.table import Table
 
 WRITTEN = {"md": "md", "latex": "tex", "csv": "csv", "html": "html", "json": "json"}
@@ -25,15 +26,28 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     from kdharness.results.frame import load_frame
 
     frame = load_frame(store, studies)
-    for study in studies:
-        dataset = store.study(study).spec.get("dataset")
+    asked = [store.study(study).spec for study in studies]
+    for study, spec in zip(studies, asked, strict=True):
+        dataset = spec.get("dataset")
         if isinstance(dataset, dict):  # a folder of images, by the name that people gave it
             here = frame["study"] == study
             frame.loc[here, "dataset"] = [f"{dataset['folder']} ({name})" for name in frame.loc[here, "dataset"]]
-    specs = [TableSpec.model_validate(table) for table in store.study(studies[0]).spec.get("tables") or [{}]]
+    specs = [TableSpec.model_validate(table) for table in asked[0].get("tables") or [{}]]
     if changes:
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
-    return [build_table(frame, spec) for spec in specs]
+    paired = all(spec.get("paired", False) for spec in asked)
+    ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
+    registry = _registry(store.home, specs)
+    return [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
+
+
+def _registry(home: Home, specs: Sequence[TableSpec]) -> "Registry | None":
+    """The printed numbers, where a table asks for some."""
+    if not any(spec.published or spec.fill for spec in specs):
+        return None
+    from kdharness.reporting.published.values import read_registry
+
+    return read_registry(home.published)
 
 
 def write_reports(home: Home, study: str, tables: Sequence["Table"]) -> list[Path]:

@@ -1,14 +1,14 @@
 """Holds a study against the registries: every name, value and reference that cannot be meant, all at once."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdharness.core.analyses import ANALYSES, WRITTEN, Analysis, is_analysis_metric
+from kdharness.core.analyses import WRITTEN, Analysis
 from kdharness.core.errors import BadInput, Problem
 from kdharness.results.records import ImportedTeacher
 from kdharness.study.check_rows import check_row, check_values, known_recipe, range_places
+from kdharness.study.check_tables import check_tables
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
 from kdharness.study.images import dataset_of, missing_images
@@ -25,18 +25,13 @@ from kdharness.study.rows import (
     split_teachers,
     study_recipe,
 )
-from kdharness.study.spec import HOLE, Each, StudySpec, TablePart
+from kdharness.study.spec import HOLE, Each, StudySpec
 from kdharness.study.teachers import chosen_import, way_of
 
 if TYPE_CHECKING:
     from kdharness.core.types import Dataset
 
-TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss")
-ANALYSIS_METRICS = tuple(f"test_{name}" for names in ANALYSES.values() for name in names)
-"""The commonest of them, for suggestions."""
 SEARCH_METRICS = ("val_top1_last", "val_top5_last")
-PLACES = ("distiller", "pair", "student", "teacher", "group")
-"""What a table's rows and columns may be, besides the name of an axis."""
 
 
 def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher] = ()) -> list[Problem]:
@@ -56,11 +51,9 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     labels = _labels(rows(spec), holes, found)
     _search(spec, pairs, bool(range_places(spec, known)), found)
     _evaluate(spec, found)
-    _tables(spec, None if holes else labels, _axes(spec, known), found)
+    check_tables(spec, None if holes else labels, _axes(spec, known), found)
     if spec.figures:
         found.later(("figures",), "figures", "the plots of studies", key=True)
-    if spec.paired:
-        found.later(("paired",), "paired: true", "tests paired by seed", key=True)
     if dataset is not None and not missing_images(dataset):
         _batch_sizes(spec, known, dataset, found)
     return sorted(found.problems)
@@ -225,44 +218,6 @@ def _evaluate(spec: StudySpec, found: Findings) -> None:
             Analysis.parse(text)
         except BadInput:
             found.unknown(("evaluate", index), "analysis", text, WRITTEN)
-
-
-def _tables(spec: StudySpec, labels: list[str] | None, axes: set[str], found: Findings) -> None:
-    later = {
-        "published": "the papers' results",
-        "fill": "the papers' results",
-        "bold": "significance tests",
-        "average": "means over pairs",
-    }
-    for index, table in enumerate(spec.tables):
-        place: Place = ("tables", index)
-        for key in ("rows", "columns"):
-            name = getattr(table, key)
-            if name not in PLACES and name not in axes:
-                found.unknown((*place, key), "axis", name, {*PLACES, *axes})
-        if table.rows == table.columns:
-            found.say((*place, "columns"), f"rows and columns are both `{table.rows}`")
-        _metric(table, place, found)
-        if table.baseline is not None and labels is not None and table.baseline not in labels:
-            found.unknown((*place, "baseline"), "row", table.baseline, labels)
-        for key, needs in later.items():
-            if getattr(table, key) is not None:
-                found.later((*place, key), key, needs, key=True)
-
-
-def _metric(table: TablePart, place: Place, found: Findings) -> None:
-    when = re.search(r"_(last|best|best-val)$", table.metric)
-    if table.metric.startswith("val_"):
-        found.say((*place, "metric"), "validation metrics exist only in a search; a table is over final runs")
-    elif when and table.metric.removesuffix(when[0]) in TEST_METRICS:
-        bare = table.metric.removesuffix(when[0])
-        found.say((*place, "metric"), f"`{table.metric}` is `metric: {bare}` with `select: {when[0][1:]}`")
-    elif table.metric not in TEST_METRICS and not is_analysis_metric(table.metric):
-        found.unknown((*place, "metric"), "metric", table.metric, (*TEST_METRICS, *ANALYSIS_METRICS))
-    if table.select == "best-val":
-        found.say((*place, "select"), "`best-val` exists only in a search; a table is over final runs")
-    elif table.select == "best" and table.metric != "test_top1":
-        found.say((*place, "select"), "`best` is the best test_top1; other metrics have `last`")
 
 
 def _batch_sizes(spec: StudySpec, known: list[Row], dataset: "Dataset", found: Findings) -> None:

@@ -6,8 +6,20 @@ from. Constants of distillers and fields of recipes are open here; `check` holds
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
+
+from kdharness.core.records import Spread
 
 HOLE = "\0"
 """Stands in a list for an element that could not be read, so that the others are still checked."""
@@ -244,19 +256,45 @@ class ExecutionPart(Part):
     layout: Literal["channels_last", "contiguous"] = "channels_last"
 
 
+class FillPart(Part):
+    """Rows of a printed table: `{table: sun2024logit Table 2, rows: [fitnet, at]}`; all of them without `rows`."""
+
+    table: Name
+    rows: list[Name] = []
+
+
+def _fills(value: Any) -> Any:
+    """One table's key, a list of them, or of parts with rows."""
+    listed = value if isinstance(value, list) else [value]
+    return [{"table": one} if isinstance(one, str) else one for one in listed]
+
+
 class TablePart(Part):
     """One table of the report."""
 
     rows: Name = "distiller"
     columns: Name = "pair"
-    metric: Name = "test_top1"
+    metric: Annotated[
+        Annotated[Name, Tag("<name>")] | Annotated[list[Name], Field(min_length=1), Tag("<list>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
+    ] = "test_top1"
     select: Literal["last", "best", "best-val"] = "last"
     baseline: Label | None = None
     title: Label | None = None
     published: Name | None = None
-    fill: JsonValue = None
-    bold: JsonValue = None
-    average: JsonValue = None
+    """The printed table whose values stand beside ours: `sun2024logit Table 2`."""
+    fill: Annotated[list[FillPart], BeforeValidator(_fills)] = []
+    """Printed rows where no run exists."""
+    matched_budget: bool = False
+    bold: Literal["best", "indistinguishable"] = "best"
+    average: Literal["rank"] | None = None
+    pm: Spread = "std"
+    delta: Literal["columns", "rows"] = "columns"
+    cite: bool = False
+
+    @property
+    def metrics(self) -> list[str]:
+        return [self.metric] if isinstance(self.metric, str) else self.metric
 
 
 class FigurePart(Part):
@@ -329,6 +367,7 @@ PARTS: dict[tuple[str, ...], type[BaseModel]] = {
     ("checkpoint",): CheckpointPart,
     ("execution",): ExecutionPart,
     ("tables",): TablePart,
+    ("tables", "fill"): FillPart,
     ("figures",): FigurePart,
 }
 """By the keys that lead there, the part whose keys are known, for suggestions."""

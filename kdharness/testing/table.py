@@ -33,7 +33,7 @@ def check_table(table: Table, frame: "pd.DataFrame") -> None:
         assert all(by_run[run]["state"] == "complete" for run in cell.runs), (
             f"{cell.row}: only finished runs are averaged"
         )
-        values = [float(by_run[run][table.metric]) for run in cell.runs]
+        values = [float(by_run[run][cell.metric]) for run in cell.runs]
         _check_numbers(values, cell.mean, cell.std)
         assert cell.mark is None or cell.complete, f"{cell.row}: an incomplete cell is never marked"
         seen.update(cell.wanted_runs)
@@ -55,8 +55,8 @@ def _check_numbers(values: list[float], mean: float | None, std: float | None) -
 def _check_marks(table: Table) -> None:
     """Where distillers are rows and pairs are columns, a best cell is at least as good as every complete one below."""
     better: Mapping[bool, float] = {True: -1.0, False: 1.0}
-    sign = better[names.lower_is_better(table.metric)]
     for column in range(len(table.columns)):
+        sign = better[names.lower_is_better(table.columns[column].metric or table.metric)]
         for panel in {head.panel for head in table.rows}:
             cells = [c for (_, at), c in table.cells.items() if at == column and c.panel == panel and c.complete]
             best = [cell for cell in cells if cell.mark == "best"]

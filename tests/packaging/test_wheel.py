@@ -61,6 +61,7 @@ def test_the_wheel_brings_its_migrations_and_data(wheel: Path, tmp_path: Path) -
     home = tmp_path / "home"
     subprocess.run([*command, "db", "upgrade", "--home", home], check=True, cwd=tmp_path)
     assert (home / "results.db").exists()
+    subprocess.run([*command, "published", "check"], check=True, cwd=tmp_path)
     (tmp_path / "study.yaml").write_text(STUDY)
     subprocess.run([*command, "check", "study.yaml"], check=True, cwd=tmp_path)  # recipes and presets are inside
 

@@ -67,6 +67,7 @@ def run(
         "epochs": used["epochs"],
         "unpublished": None,
         "excluded": None,
+        "departs": None,
         "test_top1_last": top1 if finished else None,
         "test_top1_best": top1 + 0.25 if finished and top1 is not None else None,
         "test_loss_last": (100 - top1) / 50 if finished and top1 is not None else None,

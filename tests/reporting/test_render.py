@@ -78,7 +78,7 @@ def test_markdown_is_aligned_and_marked() -> None:
     lines = [line for line in render(plain(), "md").splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
     assert "**96.85** ± 0.16 (3)" in render(plain(), "md") and "<u>96.30</u>" in render(plain(), "md")
-    assert "(teacher 98.06)" in lines[0] and "+0.19" in render(plain(), "md")
+    assert "(teacher 98.06, student 95.28)" in lines[0] and "+0.19" in render(plain(), "md")
     rows = [line for line in render(hostile(), "md").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
     assert len(rows) == 2 + len(HOSTILE)
@@ -93,7 +93,7 @@ def test_csv_is_rfc_4180_and_no_formula() -> None:
     for row in rows:
         for name, value in row.items():
             if value and value[0] in "=+-@\t\r":
-                assert name in ("mean", "delta", "against_delta"), (name, value)
+                assert name in ("mean", "delta", "against_delta", "effect"), (name, value)
                 float(value)
 
 
@@ -182,7 +182,7 @@ def test_latex_has_the_structure_of_a_booktabs_table(table: Table) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
     document = "\n".join(
-        [r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}",
+        [r"\documentclass{article}", r"\usepackage{booktabs,threeparttable,xcolor}", r"\begin{document}",
          render([plain(), hostile(), crowded()], "latex"), r"\end{document}"]
     )  # fmt: skip
     (tmp_path / "t.tex").write_text(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 
@@ -49,6 +50,67 @@ def test_welch_is_scipys() -> None:
 def test_welch_where_one_side_does_not_vary() -> None:
     # t = -1 / sqrt(0.5 / 2) = -2 with one degree of freedom: p = 1 - 2 atan(2) / pi
     assert statistics.welch([1.0, 1.0], [1.5, 2.5]) == pytest.approx(0.2951672, abs=1e-6)
+
+
+def test_what_stands_behind_plus_minus() -> None:
+    # s = 1 of 1, 2, 3: standard error 1 / sqrt(3), t(0.975, 2) = 4.302653
+    assert statistics.half_width([1.0, 2.0, 3.0], "std") == 1.0
+    assert statistics.half_width([1.0, 2.0, 3.0], "sem") == pytest.approx(3**-0.5)
+    assert statistics.half_width([1.0, 2.0, 3.0], "ci") == pytest.approx(4.302653 / 3**0.5, abs=1e-5)
+    assert statistics.half_width([1.0], "ci") is None
+
+
+def test_paired_t_is_scipy_s() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    one, two = [71.2, 71.5, 70.9, 71.1], [71.6, 71.8, 71.5, 71.3]
+    assert statistics.paired(one, two) == pytest.approx(float(stats.ttest_rel(one, two).pvalue), rel=1e-9)
+    # differences -1, -2, -3: t = -2 / (1 / sqrt 3) with two degrees of freedom: p = 2 * stdtr(2, -3.4641) = 0.0741799
+    assert statistics.paired([1.0, 1.0, 1.0], [2.0, 3.0, 4.0]) == pytest.approx(0.0741799, abs=1e-6)
+    assert statistics.paired([1.0], [2.0]) is None and statistics.paired([1.0, 2.0], [2.0, 3.0]) is None
+
+
+def test_hedges_g() -> None:
+    # means 2 and 4, pooled s = 1, d = -2; J = 1 - 3 / (4 * 4 - 1) = 0.8 by his approximation, 0.79788 exactly
+    assert statistics.hedges_g([1.0, 2.0, 3.0], [3.0, 4.0, 5.0]) == pytest.approx(-2 * 0.797885, abs=1e-5)
+    assert statistics.hedges_g([1.0, 1.0], [2.0, 2.0]) is None and statistics.hedges_g([1.0], [2.0, 3.0]) is None
+
+
+def test_benjamini_hochberg() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    # the 15 p-values of Benjamini and Hochberg 1995, section 4.1: at 0.05 the four smallest are called
+    p_values = [
+        0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590,
+        1.0,
+    ]  # fmt: skip
+    adjusted = statistics.benjamini_hochberg(p_values[::-1])[::-1]
+    assert [q <= 0.05 for q in adjusted] == [True] * 4 + [False] * 11
+    assert adjusted == pytest.approx(list(stats.false_discovery_control(p_values)))
+    assert statistics.benjamini_hochberg([]) == []
+
+
+def test_friedman_and_nemenyi() -> None:
+    pytest.importorskip("scipy.stats")
+    # three entries ranked alike at four places: chi2 = 12 / (4 * 3 * 4) * (16 + 64 + 144) - 3 * 4 * 4 = 8, df 2
+    assert statistics.friedman([[1.0, 2.0, 3.0]] * 4) == pytest.approx(0.0183156, abs=1e-6)  # exp(-8 / 2)
+    assert statistics.friedman([[1.0, 2.0]] * 4) is None and statistics.friedman([[2.0, 2.0, 2.0]] * 3) is None
+    # Demsar 2006, section 3.2.4: four entries, 14 data sets, q = 2.569, critical difference 1.25
+    assert statistics.nemenyi(4, 14) == pytest.approx(1.2536, abs=1e-3)
+
+
+def test_mcnemar_is_the_binomial_test() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    # 1 of 8: 2 * (1 + 8) / 256
+    assert statistics.mcnemar(1, 7) == pytest.approx(18 / 256) == statistics.mcnemar(7, 1)
+    assert statistics.mcnemar(30, 51) == pytest.approx(float(stats.binomtest(30, 81).pvalue))
+    assert statistics.mcnemar(0, 0) == 1.0 == statistics.mcnemar(4, 4)
+
+
+def test_the_best_of_several_equals() -> None:
+    # expected largest of 2 and 3 normals: 1 / sqrt(pi), 3 / (2 sqrt(pi)); of 5: 1.16296 (Tippett's tables)
+    assert statistics.optimism(1) == pytest.approx(0.0, abs=1e-9)
+    assert statistics.optimism(2) == pytest.approx(math.pi**-0.5, abs=1e-6)
+    assert statistics.optimism(3) == pytest.approx(1.5 * math.pi**-0.5, abs=1e-6)
+    assert statistics.optimism(5) == pytest.approx(1.16296, abs=1e-5)
 
 
 @pytest.mark.usefixtures("without_scipy")

@@ -62,7 +62,7 @@ def test_ties_share_a_mark_and_rounding_does_not_make_one() -> None:
 
 def test_a_lower_loss_is_the_better_one() -> None:
     table = build_table(quickstart(), TableSpec(metric="test_loss", baseline="kd"))
-    assert table.metric == "test_loss_last" and table.lower_is_better
+    assert table.metric == "test_loss_last"
     assert cell(table, "KD+LS").mark == "best"
     assert cell(table, "KD+LS").delta is not None and cell(table, "KD+LS").delta.improves is True
 

@@ -1,0 +1,93 @@
+"""Runs become cells: each of one setting, one purpose, one teacher's weights and one metric."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdharness.reporting import names, statistics
+from kdharness.reporting.placing import Layout, Place, at_variant, variants
+from kdharness.reporting.runs import Run
+from kdharness.reporting.table import Cell
+
+Key = tuple[str, str, str]
+"""Panel, row and column by name."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one cell, by seed."""
+
+    place: Place
+    metric: str
+    runs: tuple[Run, ...]
+
+    @property
+    def lower_is_better(self) -> bool:
+        return names.lower_is_better(self.metric)
+
+
+Groups = dict[Key, Group]
+Cells = dict[Key, Cell]
+
+
+def distinct(runs: Sequence[Run]) -> list[Run]:
+    """Without the second appearance of a run that several studies ask for at the same place."""
+    seen: dict[tuple[Any, ...], Run] = {}
+    for run in runs:
+        seen.setdefault((run.run_id, run.label, run.pair, tuple(run.axes.items())), run)
+    return list(seen.values())
+
+
+def split(runs: Sequence[Run], layout: Layout, metric: str) -> Groups:
+    """Runs by panel, row and column; where several settings would meet, each gets a row of its own."""
+    together: dict[Key, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        place = layout.place(run, metric)
+        together[place.panel.name, place.row.name, place.column.name][run.setting_key].append(run)
+    groups: Groups = {}
+    for settings in together.values():
+        buckets = [bucket for same in settings.values() for bucket in _by_weights(same, layout.spec.strict_numerics)]
+        texts = variants(buckets) if len(buckets) > 1 else [""]
+        for bucket, text in zip(buckets, texts, strict=True):
+            place = at_variant(layout.place(bucket[0], metric), layout, bucket[0], text, metric)
+            key = place.panel.name, place.row.name, place.column.name
+            groups[key] = Group(place, metric, tuple(sorted(bucket, key=lambda run: run.seed)))
+    return groups
+
+
+def _by_weights(runs: Sequence[Run], by_numerics: bool) -> list[list[Run]]:
+    """One setting's runs by the weights they were fed (and by numerics); those without yet join the largest group."""
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    unfed: list[Run] = []
+    for run in runs:
+        numerics = (run.numerics_key or "") if by_numerics else ""
+        known = run.state == "complete" if by_numerics else run.teacher_sha256 is not None
+        (groups[run.teacher_sha256 or "", numerics] if known else unfed).append(run)
+    if not groups:
+        return [unfed]
+    largest = max(groups.values(), key=len)
+    largest.extend(unfed)
+    return list(groups.values())
+
+
+def cell(group: Group) -> Cell:
+    """The numbers of a group's finished runs."""
+    finished = [(run.value, run) for run in group.runs if run.value is not None]
+    values = tuple(value for value, _ in finished)
+    return Cell(
+        row=group.place.row.name,
+        column=group.place.column.name,
+        panel=group.place.panel.name,
+        setting_key=group.runs[0].setting_key,
+        values=values,
+        seeds=tuple(run.seed for _, run in finished),
+        runs=tuple(run.run_id for _, run in finished),
+        wanted_runs=tuple(run.run_id for run in group.runs),
+        mean=statistics.mean(values),
+        std=statistics.std(values),
+        interval=statistics.interval(values),
+        metric=group.metric,
+        decimals=names.decimals(group.metric),
+        states=dict(Counter(run.standing for run in group.runs)),
+    )

@@ -1,0 +1,28 @@
+"""Methods as papers print and cite them; knows no distiller, so that a report loads no torch."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+
+@cache
+def _methods() -> Mapping[str, Mapping[str, str]]:
+    return tomllib.loads(resources.files("kdharness.reporting").joinpath("methods.toml").read_text(encoding="utf-8"))
+
+
+def known_methods() -> frozenset[str]:
+    return frozenset(_methods())
+
+
+def printed_method(name: str) -> str:
+    """`dkd+ls` -> `DKD+LS`; a name that no paper has stays."""
+    if name in _methods():
+        return _methods()[name]["printed"]
+    return "+".join(_methods().get(part.strip(), {}).get("printed", part.strip()) for part in name.split("+"))
+
+
+def cite_key(name: str) -> str:
+    """The key, for `\\cite`, of the paper or papers of a method; empty where there is none."""
+    parts = [name] if name in _methods() else [part.strip() for part in name.split("+")]
+    return ",".join(filter(None, (_methods().get(part, {}).get("cite", "") for part in parts)))

@@ -1,0 +1,100 @@
+"""Which printed number was measured where runs of ours stand, and in what the two were trained otherwise."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kdharness.reporting.published.values import Printed
+from kdharness.reporting.runs import Run
+
+_PREPROCESS = {"none": "none", "zscore": "zscore", "mean_shift": "mean", "std_only": "std"}
+_WEIGHTS = {"kd": "kd_weight", "dkd": "tckd_weight", "ctkd": "kd_weight", "mlkd": "instance_weight"}
+"""Which of our constants the printed `lambda_kd` is."""
+
+_KNOWN_BY = {"temperature": "temperature", "kd_weight": "lambda_kd", "standardize": "preprocess"}
+"""What a printed setting calls one of our constants."""
+
+
+def method_of(run: Run, known: Sequence[str]) -> str | None:
+    """The run's method by its printed name: its distiller's, with `+ls` where it standardizes; else its label's.
+
+    A run that departs from its distiller (by assistants, a control teacher) has only its label to go by.
+    """
+    if run.departs is None:
+        name = {"none": "student", "locality": "lg"}.get(run.distiller, run.distiller.casefold())
+        name = "+".join(part.strip() for part in name.split("+"))
+        name += "+ls" if run.constants.get("standardize") == "zscore" else ""
+        if name in known:
+            return name
+    label = "".join(run.label.casefold().split())
+    return label if label in known else None
+
+
+def model_of(name: str | None) -> str:
+    """`resnet50_cifar` -> `resnet50`: the paper's name of a network, which its dataset tells apart."""
+    parts = (part.strip().removesuffix("_cifar").removesuffix("_imagenet") for part in (name or "").split("+"))
+    return "+".join(part.removeprefix("pycls_") for part in parts)
+
+
+def when_of(metric: str) -> tuple[str, str]:
+    """What is measured and at which epoch: `test_top1_best` -> (top1, best)."""
+    what = metric.partition("_")[2] if metric.startswith(("test_", "val_", "train_")) else metric
+    for when in ("last", "best"):
+        if what.endswith(f"_{when}"):
+            return what.removesuffix(f"_{when}"), when
+    return what, "last"
+
+
+def printed_for(run: Run, metric: str, values: Sequence[Printed]) -> Printed | None:
+    """The number printed for the run's method, pair and axis values; None where there is none, or more than one."""
+    what, when = when_of(metric)
+    method = method_of(run, sorted({one.method for one in values}))
+    here = [
+        one
+        for one in values
+        if one.method == method
+        and one.metric in (what, f"{what}_{when}")
+        and is_pair(one, run)
+        and all(_KNOWN_BY.get(axis, axis.removeprefix("recipe.")) in one.setting for axis in run.axes)
+    ]
+    alike = [one for one in here if not differences(one, run)]
+    found = alike or here
+    return found[0] if len({one.text for one in found}) == 1 else None
+
+
+def is_pair(printed: Printed, run: Run) -> bool:
+    """Whether both stand for one dataset, teacher and student; a student alone has no teacher in print."""
+    if printed.dataset != run.dataset or printed.student != model_of(run.student):
+        return False
+    return not printed.teacher or printed.teacher == model_of(run.teacher)
+
+
+def differences(printed: Printed, run: Run) -> list[str]:
+    """In what is known of both, where they were trained otherwise: `temperature 2 in print, 4 here`."""
+    ours = dict(_ours(run))
+    return [
+        f"{name.replace('_', ' ')} {value} in print, {ours[name]} here"
+        for name, value in printed.setting.items()
+        if name in ours and not _same(_PREPROCESS.get(value, value) if name == "preprocess" else value, ours[name])
+    ]
+
+
+def _ours(run: Run) -> Iterator[tuple[str, Any]]:
+    """The run's values under the names of printed settings."""
+    for name in ("epochs", "batch_size", "lr"):
+        if name in run.recipe:
+            yield name, run.recipe[name]
+    constants: Mapping[str, Any] = run.constants
+    names = {"temperature": "temperature", "ce_weight": "lambda_ce", "standardize": "preprocess"}
+    names[_WEIGHTS.get(run.distiller, "")] = "lambda_kd"
+    for own, theirs in names.items():
+        if own in constants:
+            yield theirs, constants[own]
+    if constants.get("tckd_weight") and "nckd_weight" in constants and run.distiller == "dkd":
+        yield "dkd_beta", constants["nckd_weight"] / constants["tckd_weight"]
+
+
+def _same(printed: Any, ours: Any) -> bool:
+    """Numbers by value; what is no number in print ("128 / 512") says nothing definite."""
+    if isinstance(printed, int | float) and isinstance(ours, int | float):
+        return abs(printed - ours) <= 1e-9 * max(abs(printed), abs(ours))
+    return isinstance(ours, int | float) or printed == ours
