@@ -81,6 +81,10 @@ class EnvironmentRefused(KdHarnessError):
     exit_code = ExitCode.ENVIRONMENT_REFUSED
 
 
+class Unavailable(EnvironmentRefused):
+    """It cannot be done now, but may soon: the disk is full, the database is locked, the home is not there."""
+
+
 class LeaseLost(KdHarnessError):
     """Another attempt owns the run now: stop and write nothing more."""
 

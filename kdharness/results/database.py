@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
-from kdharness.core.errors import BadInput, EnvironmentRefused
-from kdharness.results.gate import gate
+from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
+from kdharness.results.gate import gate, lock_holders
 from kdharness.results.mounts import mounted_on
 
 WAIT_SECONDS = 60.0
@@ -35,6 +35,7 @@ class Database:
         refuse_unsafe(path)
         # one file, one path: a symbolic link would have a gate of its own
         self.path = path.resolve()
+        self._inode: int | None = None
         self._engine = _engine(self.path, foreign_keys=True)
         self._writer = self._engine.execution_options(kdharness_write=True)
 
@@ -58,10 +59,30 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A connection in the only write transaction; committed at the end, rolled back by an exception.
 
-        Raises EnvironmentRefused when the disk is full, the file damaged or the lock held for a minute.
+        Raises Unavailable when the disk is full, the file gone or the lock held for a minute; EnvironmentRefused
+        when it is damaged.
         """
-        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS), self._writer.begin() as connection:
-            yield connection
+        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS):
+            self._is_still_there()
+            with self._writer.begin() as connection:
+                yield connection
+
+    def _is_still_there(self) -> None:
+        """An open connection to a file that was removed would take every commit, and nobody would ever read it."""
+        try:
+            inode = self.path.stat().st_ino
+        except OSError as error:
+            raise Unavailable(
+                f"the results database is gone: {error.strerror}", where=str(self.path), remedy="put it back"
+            ) from error
+        if self._inode is None:
+            self._inode = inode
+        elif inode != self._inode:
+            raise EnvironmentRefused(
+                "the results database was replaced by another file while it was in use",
+                where=str(self.path),
+                remedy="run again: the same command goes on with what is there now",
+            )
 
 
 def gate_of(path: Path) -> Path:
@@ -126,7 +147,11 @@ def refusals(path: Path) -> Iterator[None]:
             remedy = _REMEDIES["SQLITE_NOTADB"]
         if remedy is None:
             raise
-        raise EnvironmentRefused(f"the results database says: {cause}", where=str(path), remedy=remedy) from error
+        kind = Unavailable if name.startswith(_PASSING) else EnvironmentRefused
+        what = f"the results database says: {cause}"
+        if name.startswith("SQLITE_BUSY") and (holders := lock_holders(path)):
+            what += f" (locked by process {', '.join(holders)})"
+        raise kind(what, where=str(path), remedy=remedy) from error
 
 
 def damaged(what: str) -> EnvironmentRefused:
@@ -134,6 +159,7 @@ def damaged(what: str) -> EnvironmentRefused:
     return EnvironmentRefused(f"the results database is damaged: {what}", remedy=_REMEDIES["SQLITE_CORRUPT"])
 
 
+_PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_BUSY")
 _DAMAGE = ("file is not a database", "decode to UTF-8", "no such column", "no such table", "malformed")
 """What SQLite says of damage without an error code of its own."""
 

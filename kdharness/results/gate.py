@@ -10,21 +10,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdharness.core.errors import EnvironmentRefused
+from kdharness.core.errors import Unavailable
 
 
 @contextmanager
 def gate(path: Path, timeout: float) -> Iterator[None]:
     """Hold the exclusive `flock` on `path`, in which the holder's pid stands.
 
-    Raises EnvironmentRefused after `timeout` seconds, naming the holder; OSError where the file cannot be opened.
+    Raises Unavailable after `timeout` seconds, naming the holder, and where the file cannot be opened.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(
+            f"the lock of the results database cannot be opened: {error.strerror}",
+            where=str(path),
+            remedy="make the directory writable, or put it back",
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if not _wait(file, timeout):  # the waiting thread owns the file now and closes it when its turn comes
-            raise EnvironmentRefused(
+            raise Unavailable(
                 f"the write lock has been held by process {_holder(path)} for {timeout:g} s",
                 where=str(path),
                 remedy="see what that process does (is it stopped?); everything committed so far is kept",
@@ -66,3 +73,24 @@ def _holder(path: Path) -> str:
         return path.read_text().strip() or "unknown"
     except OSError:
         return "unknown"
+
+
+def lock_holders(path: Path, locks: Path = Path("/proc/locks"), proc: Path = Path("/proc")) -> list[str]:
+    """Who holds a lock on the file, as `123 (sqlite3)`; empty where the kernel does not say."""
+    try:
+        inode = path.stat().st_ino
+        lines = locks.read_text().splitlines()
+    except OSError:
+        return []
+    holders = {}
+    for line in lines:  # 1: POSIX  ADVISORY  WRITE 123 08:01:456 0 EOF
+        fields = line.split()
+        if len(fields) >= 6 and fields[1] != "->" and fields[5].rpartition(":")[2] == str(inode):
+            holders[fields[4]] = ""
+    holders.pop(str(os.getpid()), None)
+    for pid in holders:
+        try:
+            holders[pid] = f" ({(proc / pid / 'comm').read_text().strip()})"
+        except OSError:
+            continue
+    return [pid + name for pid, name in holders.items()]

@@ -129,12 +129,20 @@ def end(database: Database, lease: Lease, state: State, reason: str, message: st
         outbox.mark_runs(connection, [lease.run_id], "state")
 
 
-def release(database: Database, lease: Lease, reason: str, alone: bool) -> None:
-    """See Store.release."""
+def tell(database: Database, lease: Lease, reason: str | None, message: str | None) -> None:
+    """See Store.tell."""
     with database.write() as connection:
-        if not _write(connection, lease, {"state": "waiting", **NOBODY}, _RELEASED):
+        fenced(connection, lease, reason=reason, message=message)
+
+
+def release(database: Database, lease: Lease, reason: str, alone: bool, message: str | None) -> None:
+    """See Store.release."""
+    told = {"reason": reason if message else None, "message": message}
+    with database.write() as connection:
+        if not _write(connection, lease, {"state": "waiting", **NOBODY, **told}, _RELEASED):
             raise lost([lease])
-        how = {"outcome": "lost" if alone else "released", "reason": reason, "counted": False}
+        how: dict[str, Any] = {"outcome": "lost" if alone else "released", "reason": reason, "counted": False}
+        how["message"] = message
         write_attempt(connection, lease.run_id, lease.fence, finished_ms=now_ms(), **how)
         outbox.mark_runs(connection, [lease.run_id], "state")
 

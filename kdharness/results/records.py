@@ -13,6 +13,10 @@ What = Literal["asked", "study", "state", "epoch"]
 run's state changed, an epoch was committed."""
 
 
+UNAVAILABLE = "unavailable"
+"""The reason of a run that waits for its disk or its database, and of an attempt that has waited in vain."""
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to write for one run, until another claim raises the run's fence."""

@@ -198,12 +198,17 @@ class Store:
         """End the run as failed, diverged, pruned or cancelled. Raises LeaseLost."""
         holding.end(self._database, lease, state, reason, message)
 
-    def release(self, lease: Lease, *, reason: str, alone: bool = False) -> None:
+    def tell(self, lease: Lease, *, reason: str | None, message: str | None) -> None:
+        """Say what a running run waits for, or with None that it goes on. Raises LeaseLost."""
+        holding.tell(self._database, lease, reason, message)
+
+    def release(self, lease: Lease, *, reason: str, alone: bool = False, message: str | None = None) -> None:
         """Give the run back to the queue; the attempt does not count. Raises LeaseLost.
 
-        `alone`: it or a run beside it may be at fault; the queue says so until it has a new checkpoint.
+        `alone`: it or a run beside it may be at fault; the queue says so until it has a new checkpoint. The queue
+        shows `message` until the run is claimed again.
         """
-        holding.release(self._database, lease, reason, alone)
+        holding.release(self._database, lease, reason, alone, message)
 
     def reap(self, is_alive: Callable[[Owner], bool], max_attempts: int = 3, *, blame: bool = True) -> list[Reaped]:
         """Take running runs from owners that are dead or whose lease has ended: back to waiting, to be tried alone.

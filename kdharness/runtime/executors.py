@@ -1,5 +1,6 @@
 """How a job is started, watched and stopped: as the command `kdharness job RUN_ID...`, never a pickled closure."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from kdharness.core.errors import ExitCode
+from kdharness.core.errors import EnvironmentRefused, ExitCode, Unavailable
 from kdharness.core.home import Home
 from kdharness.runtime import parent
 from kdharness.runtime.options import JOB_DEFAULTS, JobOptions
@@ -36,7 +37,8 @@ class Executor(Protocol):
     """Runs jobs. One thread uses it."""
 
     def submit(self, run_ids: Sequence[str], slot: str) -> Handle:
-        """Start a job for the runs and return at once. Raises OSError where the process cannot be made."""
+        """Start a job for the runs and return at once. Raises Unavailable or EnvironmentRefused
+        where the process cannot be made."""
         ...
 
     def poll(self, handle: Handle) -> int | None:
@@ -68,18 +70,24 @@ class SubprocessExecutor:
 
     def submit(self, run_ids: Sequence[str], slot: str) -> Handle:
         log = self._home.log(run_ids[0])
-        log.parent.mkdir(parents=True, exist_ok=True)
         job = ("job", "--home", str(self._home.root), "--slot", slot, *self._options.arguments())
         arguments = (*self._command, *job, *run_ids)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=_environment(slot, self._options.threads),
-                start_new_session=True,
-            )
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=_environment(slot, self._options.threads),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            kind = EnvironmentRefused if error.errno in (errno.EMFILE, errno.ENFILE) else Unavailable
+            what = f"a job cannot be started: {error.strerror or error}"
+            remedy = "ulimit -n 1024 allows more open files" if kind is EnvironmentRefused else "free disk or memory"
+            raise kind(what, where=str(log), remedy=remedy) from error
         self._submitted += 1
         self._processes[self._submitted] = process
         return Handle(self._submitted, tuple(run_ids), slot, process.pid)

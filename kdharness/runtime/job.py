@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kdharness.core.errors import BadInput, ExitCode, LeaseLost
+from kdharness.core.errors import BadInput, ExitCode, LeaseLost, Unavailable
 from kdharness.core.home import Home
 from kdharness.core.records import Execution
 from kdharness.results.owner import Owner
@@ -15,6 +15,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.options import JOB_DEFAULTS, JobOptions
 from kdharness.runtime.parent import ParentWatch
+from kdharness.runtime.patience import patiently
 from kdharness.runtime.runlog import run_logs
 from kdharness.runtime.signals import Stop, stop_on_signals
 from kdharness.runtime.slots import device_of
@@ -35,7 +36,9 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str, options: JobOption
     with stop_on_signals() as stop, ParentWatch(lambda: stop.request("parent's death"), exit_code=ExitCode.STOPPED):
         store = Store(home)
         owner = Owner.current()
-        leases = store.claim(run_ids, owner, slot=slot)
+        leases = patiently(
+            lambda: store.claim(run_ids, owner, slot=slot), waiting=lambda _: None, stop=lambda: stop.requested
+        )
         if leases is None:
             return ExitCode.LEASE_LOST
         where = f"{platform.node()} · pid {os.getpid()} · slot {slot}"
@@ -94,7 +97,10 @@ def _train(
         _fail(sink, RuntimeError("training returned without a result"))
     for run_id in sink.unfinished:
         with suppress(LeaseLost):
-            sink.release(run_id, reason=stop.by)
+            try:
+                sink.release(run_id, reason=stop.by)
+            except Unavailable as error:  # told to stop while it waited for the disk
+                sink.failed(run_id, error)
     return _exit_code(set(sink.endings.values()))
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kdharness.core.errors import ExitCode
+from kdharness.core.errors import ExitCode, Unavailable
 from kdharness.core.home import Home
 from kdharness.core.records import State
 from kdharness.results.owner import Owner, is_alive
-from kdharness.results.records import QueueRow, Reaped
+from kdharness.results.records import UNAVAILABLE, QueueRow, Reaped
 from kdharness.results.store import Store
+from kdharness.runtime import patience
 from kdharness.runtime.executors import Executor, Handle
 from kdharness.runtime.outlook import Outlook
 from kdharness.runtime.planner import Plan, plan
@@ -29,6 +30,7 @@ GRACE_SECONDS = 30.0
 """What a job may take to finish its step and save before it is killed."""
 MAX_ATTEMPTS = 3
 """Attempts of a run without progress."""
+_WAIT_SECONDS = 5.0
 _LOOK_SHARE = 20  # with very many runs, looking takes at most a twentieth of the time
 
 
@@ -155,14 +157,19 @@ class _Runner:
         self._killed = False
         self._look_at = 0.0
         self._drain_until: float | None = None
+        self._ended: dict[str, int] = {}  # runs of our jobs that have ended since the last look -> its exit code
+        self._waits: dict[str, str | None] = {}  # run -> what it waits for, as it was last said
+        self._waiting_since: float | None = None
+        self._given_up = ""  # what was waited for in vain
 
     def loop(self, stop: Stop) -> None:
         """Go on until the study is done, or stopped and no job is left."""
         while True:
             ended = self._collect()
-            stopping = stop.requested or self._failing
+            self._ended |= ended
+            stopping = stop.requested or self._failing or bool(self._given_up)
             if ended or time.monotonic() >= self._look_at:
-                self._look(ended, stopping)
+                self._look_patiently(stopping)
                 if not self._jobs and (stopping or self._plan.done):
                     return
             if stopping:
@@ -187,7 +194,9 @@ class _Runner:
         behind = self._mirror.finish(wait=not stop.requested) if self._mirror is not None else None
         failed = tuple(self._failure(row) for row in self._queue if self._state(row) in ("failed", "diverged"))
         unfinished = sum(self._state(row) in ("waiting", "running") for row in self._queue) - len(self._plan.blocked)
-        if stop.requested and unfinished:
+        if self._given_up and unfinished:
+            code = ExitCode.STOPPED
+        elif stop.requested and unfinished:
             code = ExitCode.INTERRUPTED if stop.by == signal.SIGINT.name else ExitCode.STOPPED
         else:
             code = ExitCode.SOME_FAILED if failed or self._plan.blocked else ExitCode.DONE
@@ -202,6 +211,29 @@ class _Runner:
             seconds=self._outlook.elapsed_seconds,
             mirror_behind=behind,
         )
+
+    def _look_patiently(self, stopping: bool) -> None:
+        """Look; where disk or database do not allow it, later, and after a time no more."""
+        try:
+            self._look(self._ended, stopping)
+        except Unavailable as error:
+            now = time.monotonic()
+            if self._waiting_since is None:
+                self._waiting_since = now
+                self._progress.say(f"waiting: {' '.join(str(error).split())}", bad=True)
+            if now - self._waiting_since > patience.PATIENCE_SECONDS or stopping:
+                self._give_up(error.what)
+            self._look_at = now + _WAIT_SECONDS
+        else:
+            self._ended = {}
+            if self._waiting_since is not None:
+                self._waiting_since = None
+                self._progress.say("goes on")
+
+    def _give_up(self, what: str) -> None:
+        if not self._given_up:
+            self._given_up = what
+            self._progress.say(f"waited in vain: {what}", bad=True)
 
     def _collect(self) -> dict[str, int]:
         """Runs of our jobs that have ended since the last look -> the job's exit code."""
@@ -222,6 +254,8 @@ class _Runner:
         if any(row.state == "running" and (row.lease_expired or _is_dead(row)) for row in self._queue):
             self._rescue(ended)
         self._strike(ended)
+        self._tell_waiting(ended)
+        stopping = stopping or bool(self._given_up)
         if self._announce() and not stopping and self._advance():
             self._queue = self._store.queue(self._study)
         ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
@@ -289,6 +323,18 @@ class _Runner:
                 )
                 self._failing = self._failing or self._fail_fast
 
+    def _tell_waiting(self, ended: Mapping[str, int]) -> None:
+        """Say which runs wait for their disk or database, once; give up when one has waited in vain."""
+        for row in self._queue:
+            message = row.message if row.reason == UNAVAILABLE else None
+            if row.state == "running" and message != self._waits.get(row.run_id):
+                self._waits[row.run_id] = message
+                self._progress.say(
+                    f"{_name(row)}: {f'waiting: {message}' if message else 'goes on'}", bad=bool(message)
+                )
+            elif row.state == "waiting" and message and row.run_id in ended:
+                self._give_up(message)
+
     def _announce(self) -> bool:
         """Say what ended since the last look; whether anything did, runs that were never seen to wait included."""
         changed = not self._states
@@ -319,7 +365,7 @@ class _Runner:
         if self._drain_until is None:
             self._drain_until = now + self._grace
             if self._jobs:
-                why = f"{stop.by}: " if stop.requested else "a run failed: "
+                why = f"{stop.by}: " if stop.requested else "" if self._given_up else "a run failed: "
                 again = "; Ctrl-C again stops now" if stop.by == signal.SIGINT.name else ""
                 self._progress.say(f"{why}the jobs finish their step and save{again}")
             for handle in self._jobs.values():

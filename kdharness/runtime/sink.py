@@ -3,31 +3,34 @@
 Checkpoints are written by a thread of their own while training goes on with the next step.
 """
 
-import errno
 import io
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy
 import torch
 from torch import Tensor
 
-from kdharness.core.errors import EnvironmentRefused, KdHarnessError, LeaseLost
+from kdharness.core.errors import KdHarnessError, LeaseLost, Unavailable
 from kdharness.core.home import Home
 from kdharness.core.records import State
-from kdharness.results.records import Checkpoint, Lease
+from kdharness.results.records import UNAVAILABLE, Checkpoint, Lease
 from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.options import CHECKPOINT_SECONDS
+from kdharness.runtime.patience import patiently
 from kdharness.runtime.runlog import note
 from kdharness.runtime.signals import Stop
 from kdharness.runtime.writer import Writer
 from kdharness.training import checkpoint, weights
 from kdharness.training.members import Diverged, EpochEnd, Finished
+
+T = TypeVar("T")
 
 
 class Ending(Enum):
@@ -65,6 +68,7 @@ class JobSink:
         self._checkpoint_seconds = checkpoint_seconds
         self._saved_at = dict.fromkeys(self._leases, time.monotonic())
         self._saved_step: dict[str, int] = {}
+        self._waits: dict[str, str | None] = {}
         self.endings: dict[str, Ending] = {}
         self.teacher_sha256: dict[str, str | None] = {}
         """Per run the hash of the teacher weights it is fed, set before training."""
@@ -80,7 +84,7 @@ class JobSink:
     def _save(self, lease: Lease, end: EpochEnd) -> None:
         """In the writer's thread. A lost lease is noted: the next call for the run raises it."""
         path = self._home.checkpoints(lease.run_id, lease.fence) / f"{end.step:09d}.pt"
-        sha256 = checkpoint.write(path, end.state)
+        sha256 = self._patiently(lease, lambda: checkpoint.write(path, end.state))
         saved = Checkpoint(
             path=str(path.relative_to(self._home.root)),
             sha256=sha256,
@@ -89,22 +93,20 @@ class JobSink:
             bytes=path.stat().st_size,
         )
         with suppress(LeaseLost), self._noticing_loss(lease.run_id, path):
-            for old in self._store.commit_epoch(lease, end.epoch, end.step, end.metrics, saved):
+            step = (end.epoch, end.step, end.metrics, saved)
+            for old in self._patiently(lease, lambda: self._store.commit_epoch(lease, *step)):
                 (self._home.root / old.path).unlink(missing_ok=True)
 
     def finished(self, run_id: str, result: Finished) -> None:
         lease = self._settled_lease(run_id)
         with self._noticing_loss(run_id):  # asked once more, so that a paused job does not replace its successor's file
-            self._store.heartbeat([lease])
-        weights.save_weights(self._home.weights(run_id), result.weights)
+            self._patiently(lease, lambda: self._store.heartbeat([lease]))
+        self._patiently(lease, lambda: weights.save_weights(self._home.weights(run_id), result.weights))
+        predictions = None if result.predictions is None else pack_predictions(*result.predictions)
+        hashes = (result.weights_sha256, self.teacher_sha256[run_id])
         with self._noticing_loss(run_id):
-            self._store.complete(
-                lease,
-                result.metrics,
-                result.sealed,
-                result.weights_sha256,
-                self.teacher_sha256[run_id],
-                None if result.predictions is None else pack_predictions(*result.predictions),
+            self._patiently(
+                lease, lambda: self._store.complete(lease, result.metrics, result.sealed, *hashes, predictions)
             )
         self._end(run_id, Ending.COMPLETE)
         shutil.rmtree(self._home.checkpoints(run_id, lease.fence).parent, ignore_errors=True)
@@ -113,6 +115,9 @@ class JobSink:
     def failed(self, run_id: str, error: Exception) -> None:
         self._writer.wait()  # whatever became of that, this error is the run's
         lease = self._lease(run_id)
+        if isinstance(error, Unavailable):
+            self._give_back(lease, error)
+            return
         state, reason = classify(error)
         if len(self._leases) > 1 and (reason == "oom" or isinstance(error, torch.AcceleratorError)):
             self._put_aside(lease, reason, error)
@@ -120,8 +125,29 @@ class JobSink:
         expected = isinstance(error, Diverged | KdHarnessError)
         note(run_id, f"{state} ({reason}): {error}", error=None if expected else error)
         with self._noticing_loss(run_id):
-            self._store.end(lease, state, reason=reason, message=describe(error))
+            self._patiently(lease, lambda: self._store.end(lease, state, reason=reason, message=describe(error)))
         self._end(run_id, Ending.FAILED)
+
+    def _give_back(self, lease: Lease, error: Unavailable) -> None:
+        """It has not passed: the run goes on from its last checkpoint some other time."""
+        note(lease.run_id, f"given back, resumable: {describe(error)}")
+        with suppress(Unavailable), self._noticing_loss(lease.run_id):  # else our death gives it back
+            self._store.release(lease, reason=UNAVAILABLE, message=describe(error))
+        self._end(lease.run_id, Ending.RELEASED)
+
+    def _patiently(self, lease: Lease, work: Callable[[], T]) -> T:
+        """What `work` returns, once the disk and the database allow it; the run's row says what it waits for."""
+
+        def waiting(error: Unavailable | None) -> None:
+            message = None if error is None else describe(error)
+            if message == self._waits.get(lease.run_id):
+                return
+            self._waits[lease.run_id] = message
+            note(lease.run_id, f"waiting: {message}" if message else "goes on")
+            with suppress(Unavailable, LeaseLost):  # the work itself finds out whose run it is
+                self._store.tell(lease, reason=message and UNAVAILABLE, message=message)
+
+        return patiently(work, waiting=waiting, stop=lambda: self._stop.requested)
 
     def _put_aside(self, lease: Lease, reason: str, error: Exception) -> None:
         """What may be a neighbour's fault is found out in a job of its own."""
@@ -199,9 +225,6 @@ def classify(error: BaseException) -> tuple[State, str]:
         return "diverged", "nan"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "failed", "oom"
-    cause = error.__cause__ if isinstance(error, EnvironmentRefused) else error
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "failed", "disk full"
     return "failed", "error"
 
 

@@ -5,13 +5,15 @@ import os
 import shutil
 from pathlib import Path
 
-from kdharness.core.errors import EnvironmentRefused
+from kdharness.core.errors import EnvironmentRefused, Unavailable
 
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write beside, fsync, rename over `path`, fsync the directory: an earlier file stays until the new one is safe.
 
-    Raises EnvironmentRefused when the disk is full or cannot be written; the earlier file is then untouched.
+    Raises Unavailable when the disk is full or cannot be written, EnvironmentRefused when the process may open no more
+    files; the earlier file is then untouched, and what was begun is removed: a file whose fsync failed is not tried
+    again (PostgreSQL's fsync errors of 2018), the next try writes another one.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -34,15 +36,23 @@ def write_durably(path: Path, data: bytes) -> None:
         raise _refused(path, len(data), error) from error
 
 
+def too_many_files(error: OSError) -> str:
+    """What EMFILE and ENFILE mean, in words."""
+    whose = "this process" if error.errno == errno.EMFILE else "this machine"
+    return f"{whose} has as many open files as it may"
+
+
 def _refused(path: Path, size: int, error: OSError) -> EnvironmentRefused:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(path.parent).free
-        return EnvironmentRefused(
+        return Unavailable(
             f"the disk is full: {size / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free",
             where=str(path),
             remedy="free some space (`kdharness gc` names what is not needed) and run again: it goes on from here",
         )
-    return EnvironmentRefused(
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return EnvironmentRefused(too_many_files(error), where=str(path), remedy="ulimit -n 1024")
+    return Unavailable(
         f"cannot be written: {error.strerror or error}",
         where=str(path),
         remedy="make the directory writable, or choose another with --home",

@@ -1,6 +1,5 @@
 """Checkpoints are written beside training: in order, one at a time, and nothing of what goes wrong is lost."""
 
-import errno
 import os
 import signal
 import threading
@@ -8,7 +7,7 @@ import threading
 import pytest
 from tiny_study import ask, wanted
 
-from kdharness.core.errors import EnvironmentRefused, ExitCode
+from kdharness.core.errors import ExitCode
 from kdharness.results.owner import Owner
 from kdharness.results.store import Store
 from kdharness.runtime.job import run_job
@@ -69,18 +68,6 @@ def test_training_goes_on_while_a_durable_file_gets_its_row(home, store, monkeyp
     assert run_job(home, [ids["none0"]], slot="cpu:0") == ExitCode.DONE
     assert events == ["000000006.pt", 6, "000000012.pt", 12, "000000018.pt", 18]
     assert store.run(ids["none0"]).weights_sha256 == undisturbed["none0"]
-
-
-def test_a_disk_that_is_full_ends_the_run_with_that_reason(home, store, monkeypatch):
-    ids = ask(store, wanted(labels=("none",)))
-
-    def full(path, state):
-        raise EnvironmentRefused("the disk is full") from OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "write", full)
-    assert run_job(home, [ids["none0"]], slot="cpu:0") == ExitCode.SOME_FAILED
-    run = store.run(ids["none0"])
-    assert (run.state, run.reason, run.epoch) == ("failed", "disk full", 0)
 
 
 @pytest.mark.parametrize("how", ["taken", "told to stop"])
