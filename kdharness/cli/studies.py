@@ -113,6 +113,7 @@ def run(
     """Run a study: train what is missing, go on where it stopped, and print its tables."""
     from rich.console import Console
 
+    from kdharness.core.plugins import configured_notify
     from kdharness.runtime.command import run_command
 
     code = run_command(
@@ -124,5 +125,6 @@ def run(
         fail_fast=fail_fast,
         in_process=in_process,
         confirmed=yes_runs,
+        notify=configured_notify(Path.cwd()),
     )
     raise typer.Exit(code)

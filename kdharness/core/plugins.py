@@ -1,4 +1,4 @@
-"""Modules of the user's own that register distillers, models or datasets.
+"""What the user's pyproject.toml may name: modules that register distillers, models or datasets, and a command.
 
 They are named by `--plugin MODULE` or by `plugins = [...]` under `[tool.kdharness]` in the pyproject.toml of the
 directory where the command runs; a study file never imports code.
@@ -8,10 +8,12 @@ import ast
 import hashlib
 import importlib
 import inspect
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from kdharness.core.errors import BadInput
 
@@ -30,17 +32,38 @@ def plugins() -> tuple[str, ...]:
 
 def configured_plugins(directory: Path) -> list[str]:
     """What `[tool.kdharness] plugins` of the directory's pyproject.toml names. Raises BadInput."""
+    names = _configured(directory).get("plugins", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadInput(f"plugins = {names!r} is not a list of module names", where=_section(directory))
+    return names
+
+
+def configured_notify(directory: Path) -> list[str]:
+    """The words of `[tool.kdharness] notify` in the directory's pyproject.toml, none where it is not set: a command
+    of the user's own, which a study file never names. Raises BadInput."""
+    command = _configured(directory).get("notify", "")
+    try:
+        if isinstance(command, str):
+            return shlex.split(command)
+    except ValueError as error:
+        raise BadInput(f"notify = {command!r}: {error}", where=_section(directory)) from error
+    raise BadInput(f"notify = {command!r} is not a command", where=_section(directory))
+
+
+def _configured(directory: Path) -> dict[str, Any]:
     path = directory / "pyproject.toml"
     try:
-        settings = tomllib.loads(path.read_text()).get("tool", {}).get("kdharness", {})
+        tools = tomllib.loads(path.read_text()).get("tool", {})
     except FileNotFoundError:
-        return []
+        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"not a TOML file: {error}", where=str(path)) from error
-    names = settings.get("plugins", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BadInput(f"plugins = {names!r} is not a list of module names", where=f"{path}: [tool.kdharness]")
-    return names
+    settings = tools.get("kdharness", {}) if isinstance(tools, dict) else {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _section(directory: Path) -> str:
+    return f"{directory / 'pyproject.toml'}: [tool.kdharness]"
 
 
 def import_plugins() -> None:

@@ -39,6 +39,7 @@ def run_command(
     fail_fast: bool = False,
     in_process: bool = False,
     confirmed: int | None = None,
+    notify: Sequence[str] = (),
 ) -> ExitCode:
     """Everything between the study file and its tables; says what is new, reused and no longer asked for.
 
@@ -78,6 +79,7 @@ def run_command(
         mirror=MirrorProcess(home, store, command) if mlflow_installed() else None,
         parts=parts((want.setting for want in expansion.wanted), expansion.dataset),
         fail_fast=fail_fast,
+        notify=notify,
     )
     _tell(outcome, home, console)
     if asked and outcome.exit_code not in (ExitCode.INTERRUPTED, ExitCode.STOPPED):

@@ -1,5 +1,6 @@
 """The loop behind `kdharness run`: rescue, plan, submit, look, until nothing of the study is left to do."""
 
+import shutil
 import signal
 import time
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kdharness.core.errors import ExitCode, Unavailable
 from kdharness.core.home import Home
@@ -17,6 +18,7 @@ from kdharness.results.records import UNAVAILABLE, QueueRow, Reaped
 from kdharness.results.store import Store
 from kdharness.runtime import patience
 from kdharness.runtime.executors import Executor, Handle
+from kdharness.runtime.notify import Notifier
 from kdharness.runtime.outlook import Outlook
 from kdharness.runtime.planner import Plan, plan
 from kdharness.runtime.progress import Progress
@@ -31,6 +33,7 @@ GRACE_SECONDS = 30.0
 MAX_ATTEMPTS = 3
 """Attempts of a run without progress."""
 _WAIT_SECONDS = 5.0
+LOW_DISK_BYTES = 512 << 20
 _LOOK_SHARE = 20  # with very many runs, looking takes at most a twentieth of the time
 
 
@@ -99,10 +102,12 @@ def run_study(
     parts: Mapping[str, float] | None = None,
     fail_fast: bool = False,
     grace_seconds: float = GRACE_SECONDS,
+    notify: Sequence[str] = (),
 ) -> RunOutcome:
     """Bring every run of the study to an end, and wait for those that another runner has.
 
-    `parts`: by student what part of a job's memory one takes, where it is large.
+    `parts`: by student what part of a job's memory one takes, where it is large. `notify`: the user's own command,
+    told when all is done, when runs fail or diverge, and when the disk is low.
 
     Exit codes: DONE; SOME_FAILED (a run failed or diverged, or could not start because of one); INTERRUPTED after
     Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
@@ -110,11 +115,19 @@ def run_study(
     """
     sweep(home, store)
     runner = _Runner(store, study, home, slots, executor, progress, search, mirror, parts, fail_fast, grace_seconds)
+    notifier = Notifier(notify, study, lambda text: progress.say(text, bad=True))
+    runner.notifier = notifier
     with stop_on_signals() as stop, ExitStack() as stack:
+        stack.callback(notifier.finish)
         stack.callback(runner.abandon)  # whatever goes wrong here, no job stays behind
         with progress:
             runner.loop(stop)
-        return runner.outcome(stop)
+        outcome = runner.outcome(stop)
+        if outcome.exit_code in (ExitCode.DONE, ExitCode.SOME_FAILED):
+            text = f"{study}: {outcome.complete} of {outcome.total} runs complete, {len(outcome.failed)} failed"
+            facts = {"complete": outcome.complete, "total": outcome.total, "failed": len(outcome.failed)}
+            notifier.tell("done", text, exit_code=int(outcome.exit_code), **facts)
+        return outcome
 
 
 class _Runner:
@@ -145,6 +158,8 @@ class _Runner:
         self._parts = parts
         self._fail_fast = fail_fast
         self._grace = grace_seconds
+        self.notifier = Notifier((), study, lambda _: None)
+        self._disk_is_low = False
         self._jobs: dict[str, Handle] = {}  # by slot
         self._outlook = Outlook(store, len(self._slots))
         self._queue: list[QueueRow] = []
@@ -255,6 +270,7 @@ class _Runner:
             self._rescue(ended)
         self._strike(ended)
         self._tell_waiting(ended)
+        self._watch_disk()
         stopping = stopping or bool(self._given_up)
         if self._announce() and not stopping and self._advance():
             self._queue = self._store.queue(self._study)
@@ -323,6 +339,18 @@ class _Runner:
                 )
                 self._failing = self._failing or self._fail_fast
 
+    def _watch_disk(self) -> None:
+        """Say and tell once when it is low; its jobs wait by themselves when it is full."""
+        try:
+            free = shutil.disk_usage(self._home.root).free
+        except OSError:
+            return
+        if free < LOW_DISK_BYTES and not self._disk_is_low:
+            text = f"disk low: {free / 2**20:.0f} MiB free in {self._home.root}"
+            self._progress.say(f"{text}; `kdharness gc` names what is not needed", bad=True)
+            self.notifier.tell("disk low", text, free_bytes=free, path=str(self._home.root))
+        self._disk_is_low = free < 2 * LOW_DISK_BYTES if self._disk_is_low else free < LOW_DISK_BYTES
+
     def _tell_waiting(self, ended: Mapping[str, int]) -> None:
         """Say which runs wait for their disk or database, once; give up when one has waited in vain."""
         for row in self._queue:
@@ -339,6 +367,7 @@ class _Runner:
         """Say what ended since the last look; whether anything did, runs that were never seen to wait included."""
         changed = not self._states
         ended = sum(row.state not in ("waiting", "running") for row in self._queue)
+        bad: dict[Literal["failed", "diverged"], list[QueueRow]] = {"failed": [], "diverged": []}
         for row in self._queue:
             before = self._states.get(row.run_id)
             self._states[row.run_id] = row.state
@@ -349,10 +378,15 @@ class _Runner:
                 continue
             if row.state == "complete":
                 self._progress.say(f"{_name(row)}: complete ({ended}/{len(self._queue)})")
-            elif row.state in ("failed", "diverged"):
+            elif row.state == "failed" or row.state == "diverged":
+                bad[row.state].append(row)
                 log = self._home.log(row.run_id)
                 self._progress.say(f"{_name(row)}: {row.state}: {row.message or row.reason}; see {log}", bad=True)
                 self._failing = self._failing or self._fail_fast
+        for state, rows in bad.items():
+            if rows:
+                text = "; ".join(f"{_name(row)}: {row.message or row.reason}" for row in rows[:5])
+                self.notifier.tell(state, f"{state}: {text}", runs=[row.run_id for row in rows[:100]])
         return changed
 
     def _advance(self) -> bool:

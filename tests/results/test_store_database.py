@@ -19,7 +19,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.results import database as database_module
 from kdharness.results import mounts as mounts_module
 from kdharness.results.database import Database, gate_of, journal_mode
-from kdharness.results.gate import gate
+from kdharness.results.gate import gate, lock_holders
 from kdharness.results.mounts import mount_of
 from kdharness.results.owner import is_alive
 
@@ -230,6 +230,22 @@ def test_a_foreign_lock_is_an_error_with_a_remedy(store, tmp_path, monkeypatch):
     with database.write():
         pass
     database.close()
+
+
+def test_the_holders_of_a_lock_are_named(tmp_path):
+    file = tmp_path / "results.db"
+    file.write_text("")
+    inode = file.stat().st_ino
+    (tmp_path / "locks").write_text(
+        f"1: POSIX  ADVISORY  WRITE 77 fe:00:{inode} 1073741824 1073742335\n"
+        f"1: -> POSIX  ADVISORY  WRITE 78 fe:00:{inode} 1073741824 1073742335\n"
+        f"2: POSIX  ADVISORY  READ {os.getpid()} fe:00:{inode} 1 1\n"
+        f"3: FLOCK  ADVISORY  WRITE 79 fe:00:{inode + 1} 0 EOF\nodd\n"
+    )
+    (tmp_path / "77").mkdir()
+    (tmp_path / "77" / "comm").write_text("sqlite3\n")
+    assert lock_holders(file, tmp_path / "locks", tmp_path) == ["77 (sqlite3)"]
+    assert lock_holders(file, tmp_path / "none", tmp_path) == []
 
 
 def test_a_failed_write_leaves_nothing_and_opens_the_gate(store):

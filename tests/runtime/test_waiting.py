@@ -117,7 +117,7 @@ def test_a_disk_that_stays_full_gives_the_run_back(home, store, monkeypatch, und
     assert store.run(run_id).weights_sha256 == undisturbed["none0"]
 
 
-def test_a_locked_database_is_waited_for_and_its_holder_named(home, store, monkeypatch, undisturbed):
+def test_a_locked_database_is_waited_for(home, store, monkeypatch, undisturbed):
     ids = ask(store, wanted(labels=("none",)))
     run_id = ids["none0"]
     monkeypatch.setattr(database, "WAIT_SECONDS", 0.05)
