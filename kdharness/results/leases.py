@@ -222,6 +222,16 @@ def retry(database: Database, study: str, run_ids: Sequence[str] | None) -> int:
 
 def cancel(database: Database, study: str, run_ids: Sequence[str] | None) -> int:
     """See Store.cancel."""
+    return _stop(database, study, run_ids, "cancelled", None)
+
+
+def prune(database: Database, study: str, run_ids: Sequence[str], message: str) -> int:
+    """See Store.prune."""
+    return _stop(database, study, run_ids, "pruned", message)
+
+
+def _stop(database: Database, study: str, run_ids: Sequence[str] | None, state: State, message: str | None) -> int:
+    """End the study's waiting and running runs (or the named ones of them) over their owners' heads."""
     with database.write() as connection:
         chosen = _chosen(connection, study, run_ids, ("waiting", "running"))
         if run_ids is None:
@@ -229,10 +239,10 @@ def cancel(database: Database, study: str, run_ids: Sequence[str] | None) -> int
             shared = set(connection.scalars(select(schema.StudyRun.run_id).where(others)))
             chosen = [run_id for run_id in chosen if run_id not in shared]
         finished = now_ms()
-        told = {"state": "cancelled", "finished_ms": finished, "reason": "cancelled", "message": None}
+        told = {"state": state, "finished_ms": finished, "reason": state, "message": message}
         connection.execute(_CHOSEN, {"chosen": listing(chosen), **told, **NOBODY})
         running = (schema.Attempt.run_id.in_(among("chosen")), schema.Attempt.outcome.is_(None))
-        how = {"outcome": "cancelled", "finished_ms": finished}
+        how = {"outcome": state, "finished_ms": finished}
         connection.execute(update(schema.Attempt).where(*running), {"chosen": listing(chosen), **how})
         outbox.mark_runs(connection, chosen, "state")
     return len(chosen)

@@ -331,6 +331,24 @@ class Exclusion(Table):
     at_ms: Mapped[int]
 
 
+class Search(Table):
+    """One search of a study: what it searches, and what it came to."""
+
+    __tablename__ = "searches"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.study_id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """The row's label, and what it searches in; its draws stand under this name, of several pairs each with its own."""
+    number: Mapped[int]
+    """Its place in the study file."""
+    asked: Mapped[bool]
+    """The study's file still asks for it."""
+    spec: Mapped[str]
+    outcome: Mapped[str | None]
+    """None until it has chosen."""
+    created_ms: Mapped[int]
+
+
 class Draw(Table):
     """One point of a study's search."""
 
@@ -343,6 +361,26 @@ class Draw(Table):
     params: Mapped[str]
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
     created_ms: Mapped[int]
+    cost: Mapped[float | None]
+    """Of its student, in multiply-adds."""
+    pruned_epoch: Mapped[int | None]
+    """The epoch after which its search gave it up, whatever became of its run."""
+
+
+class DrawRun(Table):
+    """What a draw was trained for after its first run: on a longer schedule, or again with another seed."""
+
+    __tablename__ = "draw_runs"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "label", "number"], ["draws.study_id", "draws.label", "draws.number"]),
+        {"sqlite_with_rowid": False},
+    )
+    study_id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    rung: Mapped[int] = mapped_column(primary_key=True)
+    seed: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
 
 
 class Outbox(Table):

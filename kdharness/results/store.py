@@ -7,12 +7,14 @@ from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
 from kdharness.results import analyses, draws, export, marks, mirror, outbox, progress, reading, studies, teachers
 from kdharness.results import leases as holding
+from kdharness.results import searches as searches_of
 from kdharness.results.database import open_database
 from kdharness.results.owner import Owner
 from kdharness.results.records import (
     AttemptRow,
     Checkpoint,
     Draw,
+    DrawRun,
     EpochMetric,
     ImportedTeacher,
     Lease,
@@ -25,6 +27,7 @@ from kdharness.results.records import (
     ResultRow,
     Revealed,
     RunRow,
+    SearchRow,
     StudyChange,
     StudyRow,
     StudyText,
@@ -35,6 +38,7 @@ __all__ = [
     "AttemptRow",
     "Checkpoint",
     "Draw",
+    "DrawRun",
     "EpochMetric",
     "ImportedTeacher",
     "Lease",
@@ -48,6 +52,7 @@ __all__ = [
     "ResultRow",
     "Revealed",
     "RunRow",
+    "SearchRow",
     "Store",
     "StudyChange",
     "StudyRow",
@@ -99,15 +104,46 @@ class Store:
         """Every version of the study's file, oldest first."""
         return studies.texts(self._database, name)
 
+    def save_searches(self, study: str, searches: Sequence[SearchRow]) -> None:
+        """Enter what the study's file searches now, in its order; earlier ones stay, as no longer asked for."""
+        searches_of.save(self._database, study, searches)
+
+    def save_outcome(self, study: str, name: str, outcome: Mapping[str, Any] | None) -> None:
+        """What a search came to; None while it goes on."""
+        searches_of.conclude(self._database, study, name, outcome)
+
+    def searches(self, study: str) -> list[SearchRow]:
+        """Those that the study's file asks for in its order, then earlier ones."""
+        return searches_of.read(self._database, study)
+
     def save_draw(
-        self, study: str, label: str, number: int, generation: int, params: Mapping[str, Any], run_id: str
+        self,
+        study: str,
+        label: str,
+        number: int,
+        generation: int,
+        params: Mapping[str, Any],
+        run_id: str,
+        cost: float | None = None,
     ) -> None:
         """Keep one point of a search; saving the same point again changes nothing."""
-        draws.save(self._database, study, label, number, generation, params, run_id)
+        draws.save(self._database, study, label, number, generation, params, run_id, cost)
+
+    def prune_draw(self, study: str, label: str, number: int, epoch: int) -> None:
+        """Keep that a search gave a point up after `epoch`."""
+        draws.give_up(self._database, study, label, number, epoch)
 
     def draws(self, study: str, label: str) -> list[Draw]:
         """The search's points in number order, with their runs' states and final metrics."""
         return draws.read(self._database, study, label)
+
+    def save_draw_runs(self, study: str, runs: Sequence[DrawRun]) -> None:
+        """Keep what points of a search are trained for after their first runs."""
+        draws.save_runs(self._database, study, runs)
+
+    def draw_runs(self, study: str, label: str) -> list[DrawRun]:
+        """Such runs by number, rung and seed, with their states and final metrics."""
+        return draws.read_runs(self._database, study, label)
 
     # Who may teach
 
@@ -227,6 +263,10 @@ class Store:
         """How many runs were cancelled: the named ones of the study's that were waiting or running, or all of them
         that no other study asks for. A job that has one finds its lease lost; `retry` goes on from its checkpoint."""
         return holding.cancel(self._database, study, run_ids)
+
+    def prune(self, study: str, run_ids: Sequence[str], message: str) -> int:
+        """How many of the study's runs were ended as pruned: those that were waiting or running."""
+        return holding.prune(self._database, study, run_ids, message)
 
     # What people say of it
 

@@ -25,7 +25,7 @@ from kdharness.runtime.scheduler import RunOutcome, run_study
 from kdharness.runtime.slots import choose_slots
 from kdharness.study.expand import Expansion, expand_at
 from kdharness.study.load import load_study
-from kdharness.study.search import Search
+from kdharness.study.searching.search import Search
 from kdharness.tracking.mlflow import installed as mlflow_installed
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from kdharness.core.analyses import WRITTEN, Analysis
 from kdharness.core.errors import BadInput, Problem
 from kdharness.results.records import ImportedTeacher
-from kdharness.study.check_rows import check_row, check_values, known_recipe, range_places
+from kdharness.study.check_rows import check_row, check_values, known_recipe
+from kdharness.study.check_search import check_search
 from kdharness.study.check_tables import check_tables
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
@@ -21,7 +22,6 @@ from kdharness.study.rows import (
     long_form,
     pair_texts,
     rows,
-    split_pair,
     split_teachers,
     study_recipe,
 )
@@ -30,8 +30,6 @@ from kdharness.study.teachers import chosen_import, way_of
 
 if TYPE_CHECKING:
     from kdharness.core.types import Dataset
-
-SEARCH_METRICS = ("val_top1_last", "val_top5_last")
 
 
 def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher] = ()) -> list[Problem]:
@@ -49,7 +47,7 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     check_values(spec, known, list(pairs), dataset, found)
     holes = has_holes(spec)
     labels = _labels(rows(spec), holes, found)
-    _search(spec, pairs, bool(range_places(spec, known)), found)
+    check_search(spec, list(pairs), known, found)
     _evaluate(spec, found)
     check_tables(spec, None if holes else labels, _axes(spec, known), found)
     if spec.figures:
@@ -179,37 +177,6 @@ def _axes(spec: StudySpec, known: list[Row]) -> set[str]:
         own |= {name for part in row.entry.at.values() for name, value in part.items() if isinstance(value, Each)}
         axes |= own | {f"{label_of(row)}.{name}" for name in own}
     return axes
-
-
-def _search(spec: StudySpec, pairs: dict[Pair, Place], ranged: bool, found: Findings) -> None:
-    search = spec.search
-    if search is None:
-        return
-    if not ranged:
-        found.say(("search",), "no row has a range: nothing to search", key=True)
-    labels = {pair.label for pair in pairs}
-    for index, text in enumerate(search.pairs):
-        sides = split_pair(text)
-        if sides is None or known_pair(text, spec.dataset_name) not in pairs:
-            found.unknown(("search", "pairs", index), "pair", text, labels)
-    if search.maximize.startswith("test"):
-        found.say(
-            ("search", "maximize"),
-            f"`{search.maximize}` is refused: a search never sees test images, maximize val_top1_last",
-        )
-    elif search.maximize not in SEARCH_METRICS:
-        found.unknown(("search", "maximize"), "metric", search.maximize, SEARCH_METRICS)
-    if search.teachers == "imported":
-        found.say(
-            ("search", "teachers"),
-            "imported teachers have seen the validation images, on which they would overstate the student: the search "
-            "trains its own",
-        )
-    elif search.teachers != "train":
-        found.unknown(("search", "teachers"), "teachers", search.teachers, ["train"])
-    for key, needs in (("finalists", "a second round of draws"), ("rungs", "pruning"), ("prefix", "shared beginnings")):
-        if getattr(search, key) is not None:
-            found.later(("search", key), key, needs, key=True)
 
 
 def _evaluate(spec: StudySpec, found: Findings) -> None:

@@ -108,6 +108,13 @@ def _device() -> tuple[float, float]:
     return (_GPU, _GPU_STEP) if torch.cuda.is_available() else (_CORE, _CORE_STEP)
 
 
+def student_cost(setting: Setting, dataset: "Dataset") -> float:
+    """Multiply-adds of the student's forward passes over one training image, in all epochs: what a search can weigh
+    accuracy against. It moves with the recipe's `epochs` and `image_size`; the pair itself stands fast."""
+    shape = _shape(dataset, setting.recipe.image_size)
+    return size(setting.student, dataset.num_classes, shape)[0] * setting.recipe.epochs
+
+
 def kept_mib(run: WantedRun, dataset: "Dataset") -> float:
     """MiB that stay of a finished run: the student's weights, a prediction and a confidence for each test image."""
     return (4 * _parameters(run, dataset) + 10 * dataset.test_size) / 2**20

@@ -26,6 +26,7 @@ from kdharness.study.resolve import (
     template,
 )
 from kdharness.study.rows import rows
+from kdharness.study.spec import SearchPart, StudySpec
 from kdharness.study.students import settled, student_runs
 from kdharness.study.teachers import TeacherSource, final_teachers, teacher_run, way_of
 
@@ -40,9 +41,17 @@ class SearchedRow:
     """A row with ranges at one point of its axes: one search, then final runs with what it chose."""
 
     templates: tuple[Template, ...]
-    """One for each pair of the study."""
+    """Of the pairs that its choice is for: those of the study, or one of them where each has a search of its own."""
     chosen: Mapping[str, Any]
     """The values of its axes."""
+
+    def on(self, spec: StudySpec) -> list[Template]:
+        """Of the pairs that it is searched on."""
+        assert spec.search is not None  # a range without a search is no study
+        if spec.search.pairs == "each":
+            return list(self.templates)
+        pairs = [known_pair(text, spec.dataset_name) for text in spec.search.pairs]
+        return [one for one in self.templates if one.pair in pairs]
 
 
 @dataclass(frozen=True)
@@ -103,12 +112,11 @@ def expand(
     searched: list[SearchedRow] = []
     compatibility = Compatibility(study, dataset)
     for row in templates:
-        if any(one.ranges for one in row):
-            searched += _searched(row)
-            for one in row:
-                compatibility.check(one, settled(study, one, any_values(one)))
-            continue
-        for one in row:
+        ranged = _ranged(row, spec.search)
+        searched += _searched(ranged, spec.search)
+        for one in ranged:
+            compatibility.check(one, settled(study, one, any_values(one)))
+        for one in (one for one in row if one not in ranged):
             for chosen in _points(one):
                 resolved = settled(study, one, chosen)
                 compatibility.check(one, resolved)
@@ -162,29 +170,44 @@ def _points(one: Template) -> Iterator[dict[str, Any]]:
         yield dict(zip(one.axes, values, strict=True))
 
 
-def _searched(row: list[Template]) -> Iterator[SearchedRow]:
-    """The searches of a row with ranges: one for each point of its axes."""
-    for chosen in _points(row[0]):
-        yield SearchedRow(tuple(row), chosen)
+def _ranged(row: list[Template], search: SearchPart | None) -> list[Template]:
+    """Of the pairs that wait for a search: where one serves all pairs, those too whose `at` leaves no range open."""
+    ranged = [one for one in row if one.ranges]
+    return row if ranged and search is not None and search.pairs != "each" else ranged
+
+
+def _searched(ranged: list[Template], search: SearchPart | None) -> Iterator[SearchedRow]:
+    """The searches of a row with ranges: one for each point of its axes, with `pairs: each` for each pair too."""
+    alone = search is not None and search.pairs == "each"
+    for group in [[one] for one in ranged] if alone else [ranged] if ranged else []:
+        for chosen in _points(group[0]):
+            yield SearchedRow(tuple(group), chosen)
 
 
 def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> tuple[int, int]:
     """Runs at most, without and by searches, by arithmetic alone."""
-    seeds, search = len(study.spec.seed_list), study.spec.search
+    spec, seeds, search = study.spec, len(study.spec.seed_list), study.spec.search
     models = {model for pair in pairs for model in pair.teachers}
-    plain, searched = sum(way_of(study.spec, model) == "train" for model in models), 0
+    plain, searched = sum(way_of(spec, model) == "train" for model in models), 0
     for row in templates:
-        points = [prod(len(values) for values in one.axes.values()) for one in row]
         assistants = len(row[0].row.entry.through or ())
-        if search is not None and any(one.ranges for one in row):
-            searched += points[0] * search.draws * len(search.pairs) * (1 + assistants)
-            searched += sum(points) * (seeds + assistants)
-        else:
-            plain += sum(points) * (seeds + assistants)
+        ranged = _ranged(row, search)
+        plain += sum(_size(one) for one in row if one not in ranged) * (seeds + assistants)
+        for one in _searched(ranged, search):
+            assert search is not None
+            on = len(one.on(spec))
+            searched += on * (search.trainings + search.draws * assistants)
+            searched += (len(one.templates) + on) * (seeds + assistants)  # the choice, and the papers' constants
     if search is not None and searched:
-        pairs_searched = [known_pair(text, study.spec.dataset_name) for text in search.pairs]
-        searched += len({model for pair in pairs_searched if pair is not None for model in pair.teachers})
+        named = [pair.label for pair in pairs] if search.pairs == "each" else search.pairs
+        known = [known_pair(text, spec.dataset_name) for text in named]
+        searched += len({model for pair in known if pair is not None for model in pair.teachers})
     return plain, searched
+
+
+def _size(one: Template) -> int:
+    """How many points its axes have."""
+    return prod(len(values) for values in one.axes.values())
 
 
 def _without_twins(runs: list[WantedRun], warnings: list[str]) -> list[WantedRun]:

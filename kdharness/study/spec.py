@@ -215,16 +215,24 @@ DatasetPart = Annotated[
 class Finalists(Part):
     """The best draws, trained again with more seeds before one is chosen."""
 
-    keep: Annotated[int, Field(ge=1)]
-    seeds: Annotated[int, Field(ge=1)]
+    keep: Annotated[int, Field(ge=1, le=1000)]
+    seeds: Annotated[int, Field(ge=1, le=100)]
+    """How many more; the choice is made by these alone."""
+
+
+SearchPairs = Annotated[
+    Annotated[Literal["each"], Tag("<each-pair>")] | Annotated[list[Name], Field(min_length=1), Tag("<list>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<each-pair>"),
+]
 
 
 class SearchPart(Part):
     """How ranges are searched: one search for each entry that has a range."""
 
-    pairs: Annotated[list[Name], Field(min_length=1)]
+    pairs: SearchPairs
+    """One search that counts the mean over these, or with `each` a search for each pair of the study."""
     draws: Annotated[int, Field(ge=1, le=10_000)]
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "gp", "cmaes", "nsga2"] = "tpe"
     maximize: Name = "val_top1_last"
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     generation: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -233,6 +241,12 @@ class SearchPart(Part):
     rungs: JsonValue = None
     prefix: JsonValue = None
     teachers: Name = "train"
+
+    @property
+    def trainings(self) -> int:
+        """Of one search on one pair, at most: its draws, and the repeats of its finalists."""
+        repeats = min(self.finalists.keep, self.draws) * self.finalists.seeds if self.finalists is not None else 0
+        return self.draws + repeats
 
 
 class CheckpointPart(Part):

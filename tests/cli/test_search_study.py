@@ -26,7 +26,10 @@ def test_search_draws_validate_and_finals_use_the_best(kdharness, tmp_path, monk
     draws = [row for row in rows if row["purpose"] == "search"]
     finals = [row for row in rows if row["purpose"] == "final"]
     teachers = {row["run_id"]: row for row in rows if row["purpose"] == "teacher"}
+    papers = [row for row in finals if row["label"] == "KD, paper's constants"]
+    finals = [row for row in finals if row["label"] == "KD"]
     assert (len(draws), len(finals), len(teachers)) == (3, 1, 2)
+    assert len(papers) <= 1  # none where they won
     for row in draws:
         assert row["settings"]["validation"] == 0.1
         assert not any(name.startswith("test") for name in row["metrics"])
@@ -37,4 +40,4 @@ def test_search_draws_validate_and_finals_use_the_best(kdharness, tmp_path, monk
     assert finals[0]["settings"]["constants"] == best["settings"]["constants"]
     assert finals[0]["settings"]["validation"] == 0.0 and "test_top1_last" in finals[0]["metrics"]
     again = kdharness("run", file, "--home", home, "--in-process")
-    assert "nothing to train: all 6 runs are finished" in again.out
+    assert f"nothing to train: all {6 + len(papers)} runs are finished" in again.out

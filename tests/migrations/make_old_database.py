@@ -1,7 +1,7 @@
 """Fill a database of the present schema, once per released version: `python make_old_database.py OUT.db`.
 
 Every table gets at least one row, and every kind of value that a later migration could lose: non-finite numbers, a
-fence above 1, a label of a search, a blob. The files in `old/` are never made again.
+fence above 1, a label of a search, a pruned draw, a blob. The files in `old/` are never made again.
 """
 
 import json
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "results"))
 from sample_study import NUMERICS, SHA, claim_one, finish, open_store, save, wanted
 
 from kdharness.results.owner import Owner
-from kdharness.results.store import Checkpoint
+from kdharness.results.store import Checkpoint, DrawRun, SearchRow
 
 
 def make(out: Path) -> None:
@@ -37,7 +37,11 @@ def make(out: Path) -> None:
         store.commit_epoch(lease, 1, 10, {"train_loss": 1.5}, Checkpoint("c.pt", "b" * 64, 1, 10, 1))
         drawn = wanted((3.0,), (0,), teacher=False, validation=0.1, purpose="search", labels=["KD"])
         store.extend_study("mini", drawn)
-        store.save_draw("mini", "KD", 0, 0, {"temperature": 3.0}, drawn[0].run_id)
+        store.save_searches("mini", [SearchRow("KD", {"label": "KD", "draws": 1})])
+        store.save_draw("mini", "KD", 0, 0, {"temperature": 3.0}, drawn[0].run_id, 123.0)
+        store.prune_draw("mini", "KD", 0, 2)
+        store.save_draw_runs("mini", [DrawRun("KD", 0, 1, 1, drawn[0].run_id)])
+        store.save_outcome("mini", "KD", {"winner": 0})
         store.end(claim_one(store, drawn[0].run_id), "diverged", reason="nan", message="loss is NaN in epoch 1")
         store.mirror_save(store.outbox()[0].study_run_id, external_id="e1", logged_epoch=3, finished=True)
         store.take_mirror_lease(Owner("host", "boot", 1, 2, "nonce"))

@@ -197,7 +197,7 @@ def test_reading_and_expanding_need_no_data_and_reading_no_torch() -> None:
 import sys
 from pathlib import Path
 from kdharness.study.load import load_study
-import kdharness.study.expand, kdharness.study.plan, kdharness.study.search, kdharness.study.schema
+import kdharness.study.expand, kdharness.study.plan, kdharness.study.searching.search, kdharness.study.schema
 study = load_study(Path({str(STUDIES / "quickstart.yaml")!r}))
 assert not {{"torch", "optuna", "pandas", "mlflow"}} & set(sys.modules), "too much is imported"
 kdharness.study.expand.expand(study, data=Path("/nowhere"))

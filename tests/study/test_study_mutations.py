@@ -4,8 +4,8 @@ import random
 import re
 
 import pytest
+from fake_search import SEARCHED
 from study_texts import SOUND, expanded
-from test_study_search import SEARCHED
 
 from kdharness.core.errors import BadInput, StudyError
 

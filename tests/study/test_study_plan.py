@@ -1,8 +1,8 @@
 """The plan: counts, reuse, cost and what the seeds can show."""
 
 import pytest
+from fake_search import SEARCHED
 from study_texts import SOUND, expanded
-from test_study_search import SEARCHED
 
 from kdharness.study.cost import size
 from kdharness.study.plan import make_plan, render_plan
@@ -44,7 +44,7 @@ def test_finished_runs_are_reused_and_their_time_is_taken_as_measure() -> None:
 
 def test_a_searched_row_is_planned_as_such() -> None:
     plan = make_plan(expanded(SEARCHED), None)
-    assert plan.search_runs == 17
+    assert plan.search_runs == 19
     assert [row.searched for row in plan.rows] == [True, False, False]
     assert plan.seconds > make_plan(expanded(SOUND), None).seconds
     assert "searched first" in render_plan(plan)

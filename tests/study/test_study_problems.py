@@ -222,8 +222,15 @@ SEARCHED = change("  - none", "  - {name: dkd, warmup: {int: [0, 9]}}")
         ("{pairs: [resnet20 -> resnet14], draws: 1}", ["13:18: unknown pair 'resnet20 -> resnet14', did you mean"]),
         ("{pairs: [resnet20 -> resnet8], draws: 1, validation: 1.0}", ["13:62: `validation`: must be less than 1"]),
         (
-            "{pairs: [resnet20 -> resnet8], draws: 1, finalists: {keep: 5, seeds: 3}}",
-            ["13:50: `finalists` needs a second round of draws: not in this version"],
+            "{pairs: each, draws: 1, finalists: {keep: 0, seeds: 3}}",
+            ["13:51: `keep`: must be greater than or equal to 1, not 0"],
+        ),
+        (
+            "{pairs: all, draws: 1, sampler: grid}",
+            [
+                "13:17: `pairs`: must be 'each', not 'all'",
+                "13:41: `sampler`: must be 'tpe', 'random', 'gp', 'cmaes' or",
+            ],
         ),
         (
             "{pairs: [resnet20 -> resnet8], draws: 1, rungs: [10]}",

@@ -2,93 +2,15 @@
 
 import builtins
 import math
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from fake_search import SEARCHED, FakeStore, to_the_end
 from study_texts import SOUND, expanded
 
 from kdharness.core.errors import EnvironmentRefused
-from kdharness.core.records import State, WantedRun
-from kdharness.results.records import Draw, StudyChange
-from kdharness.study.search import Search
-
-SEARCH = "search: {pairs: [resnet20 -> resnet8], draws: 14, generation: 4}\n"
-SEARCHED = (
-    SOUND.replace(
-        "- none\n",
-        "- {name: dkd, temperature: {float: [1, 16], log: true}, warmup: {int: [0, 9]}, "
-        "standardize: {choice: [none, zscore]}, recipe: {lr: {float: [0.01, 0.04]}}}\n",
-    )
-    + SEARCH
-)
-
-
-class FakeStore:
-    """Keeps what a search says; `finish` gives every waiting search run a result that depends on its setting alone."""
-
-    def __init__(self) -> None:
-        self.saved: dict[tuple[str, int], Draw] = {}
-        self.runs: dict[str, WantedRun] = {}
-        self.results: dict[str, tuple[State, Mapping[str, float]]] = {}
-        self.saves_left = math.inf
-
-    def draws(self, study: str, label: str) -> list[Draw]:
-        found = [draw for (name, _), draw in sorted(self.saved.items()) if name == label]
-        return [
-            replace(draw, state=state, metrics=metrics)
-            for draw in found
-            for state, metrics in [self.results.get(draw.run_id, ("waiting", {}))]
-        ]
-
-    def save_draw(
-        self, study: str, label: str, number: int, generation: int, params: Mapping[str, Any], run_id: str
-    ) -> None:
-        assert run_id in self.runs
-        if self.saves_left <= 0:
-            raise KeyboardInterrupt
-        self.saves_left -= 1
-        self.saved[label, number] = Draw(label, number, generation, dict(params), run_id)
-
-    def extend_study(self, name: str, wanted: Sequence[WantedRun]) -> StudyChange:
-        assert all(
-            need.run_id in self.runs or need in {run.key for run in wanted} for run in wanted for need in run.needs
-        )
-        self.runs.update((run.run_id, run) for run in wanted)
-        return StudyChange(len(wanted), 0, 0, 0)
-
-    def waiting(self) -> list[WantedRun]:
-        return [run for run in self.runs.values() if run.purpose == "search" and run.run_id not in self.results]
-
-    def finish(self, run: WantedRun) -> None:
-        setting = run.setting
-        value = 90 - abs(math.log(float(setting.constants["temperature"]) / 3)) - 10 * setting.recipe.lr
-        self.results[run.run_id] = ("complete", {"val_top1_last": value})
-
-    def params(self) -> list[Mapping[str, Any]]:
-        return [draw.params for _, draw in sorted(self.saved.items())]
-
-
-def to_the_end(text: str, store: FakeStore, *, reopen: bool = False, shuffle: int | None = None) -> Search:
-    """Run the search; with `shuffle` one run at a time ends, in an order of its own."""
-    expansion = expanded(text)
-    search = Search(expansion, store)
-    search.advance()
-    for _ in range(200):
-        waiting = store.waiting()
-        if not waiting:
-            return search
-        if shuffle is not None:
-            random.Random(shuffle).shuffle(waiting)
-            waiting = waiting[:1]
-        for run in waiting:
-            store.finish(run)
-        if reopen:
-            search = Search(expansion, store)
-        search.advance()
-    raise AssertionError("the search does not end")
+from kdharness.core.records import State
+from kdharness.study.searching.search import Search
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +39,18 @@ def test_a_stop_in_the_middle_of_a_generation_changes_nothing(saves: int, undist
     assert store.params() == undisturbed.params()
 
 
+def test_searches_of_earlier_versions_go_on_where_they_were(undisturbed: FakeStore) -> None:
+    """A change here makes every user search again: frozen as the first version drew them."""
+    assert {name for name, _ in undisturbed.saved} == {"dkd#936495cc"}
+    last = {"temperature": 4.912142623232844, "warmup": 2, "standardize": "zscore", "recipe.lr": 0.010278862430692867}
+    assert undisturbed.params()[13] == pytest.approx(last)
+    store = FakeStore()
+    to_the_end(SEARCHED.replace("draws: 14", "draws: 14, sampler: random"), store)
+    assert {name for name, _ in store.saved} == {"dkd#9dc31bbf"}
+    last = {"temperature": 2.308995128673367, "warmup": 5, "standardize": "zscore", "recipe.lr": 0.016386962295455325}
+    assert store.params()[13] == pytest.approx(last)
+
+
 def test_the_first_draw_is_the_default_brought_into_the_ranges(undisturbed: FakeStore) -> None:
     assert undisturbed.params()[0] == {"temperature": 4.0, "warmup": 9, "standardize": "none", "recipe.lr": 0.04}
 
@@ -135,10 +69,7 @@ def test_generations_wait_for_each_other() -> None:
 
 
 def test_later_draws_learn_from_earlier_results(undisturbed: FakeStore) -> None:
-    other = FakeStore()
-    other.finish = lambda run: other.results.update(
-        {run.run_id: ("complete", {"val_top1_last": 50.0 + run.setting.constants["temperature"]})}
-    )  # type: ignore[method-assign]
+    other = FakeStore(lambda run: 50.0 + run.setting.constants["temperature"])
     to_the_end(SEARCHED, other)
     assert other.params()[:12] == undisturbed.params()[:12]  # ten draws and the rest of their generation are random
     assert other.params()[12:] != undisturbed.params()[12:]
@@ -160,7 +91,7 @@ def test_the_best_draw_becomes_the_final_runs_of_all_pairs_and_seeds() -> None:
     store = FakeStore()
     to_the_end(text, store)
     best = max(store.saved.values(), key=lambda draw: store.results[draw.run_id][1]["val_top1_last"])
-    finals = [run for run in store.runs.values() if run.purpose == "final"]
+    finals = store.finals("dkd")
     assert [(run.pair, run.seed) for run in finals] == [
         (pair, seed) for pair in ("resnet20 -> resnet8", "resnet32 -> resnet8") for seed in (0, 1)
     ]
@@ -183,7 +114,7 @@ def test_a_draw_on_two_pairs_counts_by_their_mean() -> None:
         number = int(run.provenance["dkd.temperature"].split()[-1])
         store.results[run.run_id] = ("complete", {"val_top1_last": values[run.pair][number]})
     search.advance()
-    final = next(run for run in store.runs.values() if run.purpose == "final")
+    final = store.finals("dkd")[0]
     assert final.provenance["dkd.temperature"].startswith("search draw 1 of 2 (val_top1_last 70.50")
 
 
@@ -204,7 +135,7 @@ def test_draws_without_a_result_are_passed_over() -> None:
         store.results[run.run_id] = ("failed", {})
     search.advance()
     assert search.is_done
-    final = next(run for run in store.runs.values() if run.purpose == "final")
+    final = store.finals("dkd")[0]
     assert final.provenance["dkd.temperature"].startswith("search draw 3 of 6")
 
 
@@ -216,7 +147,7 @@ def test_a_search_without_any_result_chooses_nothing_and_says_so() -> None:
     search.advance()
     assert search.is_done
     assert search.notes == ["`dkd`: none of its 2 draws has a val_top1_last: nothing to choose from"]
-    assert not [run for run in store.runs.values() if run.purpose == "final"]
+    assert not store.finals()
 
 
 def test_more_draws_go_on_and_other_ranges_begin_anew(undisturbed: FakeStore) -> None:
@@ -233,7 +164,7 @@ def test_an_axis_beside_a_range_makes_a_search_each() -> None:
     text = SEARCHED.replace("warmup: {int: [0, 9]}", "warmup: {each: [1, 2]}").replace("draws: 14", "draws: 3")
     store = FakeStore()
     to_the_end(text, store)
-    finals = [run for run in store.runs.values() if run.purpose == "final"]
+    finals = store.finals("dkd")
     assert [(run.axes["warmup"], run.seed) for run in finals] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert all(run.setting.constants["warmup"] == run.axes["warmup"] for run in store.runs.values() if run.axes)
 
@@ -262,5 +193,5 @@ def test_without_optuna_a_search_is_one_clear_refusal(monkeypatch: pytest.Monkey
 
 def test_the_size_of_a_search_is_counted() -> None:
     expansion = expanded(SEARCHED)
-    assert expansion.search_count == 14 + 1 + 2
+    assert expansion.search_count == 14 + 1 + 2 * 2  # draws, their teacher, the choice and the papers' constants
     assert expansion.count == 1 + 2 * 2 + expansion.search_count

@@ -1,8 +1,8 @@
 """Who teaches: trained here, imported, named, or not here yet; and a folder of images that is not here."""
 
 import pytest
+from fake_search import SEARCHED
 from study_texts import change, expanded
-from test_study_search import SEARCHED
 
 from kdharness.core.errors import StudyError
 from kdharness.core.records import MISSING

@@ -1,0 +1,58 @@
+"""All searches of a study: opened by `run`, and asked to go on whenever runs have ended.
+
+A draw's runs train on train minus the validation images, as do the teachers that are trained for them. When a search
+has chosen, the constants of its winner are trained as final runs, on all of train, for the study's pairs and seeds.
+"""
+
+from collections.abc import Iterable
+
+from kdharness.core.records import WantedRun
+from kdharness.results.records import SearchRow
+from kdharness.study.expand import Expansion
+from kdharness.study.searching.row import RowSearch, SearchStore
+from kdharness.study.searching.sampling import require
+
+
+class Search:
+    """All searches of a study. `advance` is called at the beginning and whenever runs have ended."""
+
+    def __init__(self, expansion: Expansion, store: SearchStore) -> None:
+        """Raises EnvironmentRefused where Optuna is not installed and the study has a search."""
+        self._expansion = expansion
+        self._store = store
+        self._asked: set[tuple[str, str, str]] = set()
+        self._is_known = False
+        if expansion.searched and expansion.study.spec.search is not None:
+            require(expansion.study.spec.search.sampler)
+        self._rows = [RowSearch(expansion, row, store, self._extend) for row in expansion.searched]
+
+    @property
+    def is_done(self) -> bool:
+        """After an `advance`: whether every search has chosen, or found nothing to choose from."""
+        return all(row.is_done for row in self._rows)
+
+    @property
+    def notes(self) -> list[str]:
+        """Searches that ended without a draw to choose."""
+        return [row.note for row in self._rows if row.note]
+
+    def advance(self) -> int:
+        """Ask the store for the runs that can be chosen now; how many this object had not asked for before.
+
+        Asking again for runs that stand there changes nothing, so a search may be opened by several processes.
+        """
+        if not self._is_known:
+            rows = [SearchRow(row.name, row.record.model_dump(mode="json", by_alias=True)) for row in self._rows]
+            self._store.save_searches(self._expansion.study.name, rows)
+            self._is_known = True
+        before = len(self._asked)
+        for row in self._rows:
+            row.advance()
+        return len(self._asked) - before
+
+    def _extend(self, wanted: Iterable[WantedRun]) -> None:
+        fresh = {(run.run_id, run.label, run.pair): run for run in wanted}
+        fresh = {key: run for key, run in fresh.items() if key not in self._asked}
+        if fresh:
+            self._store.extend_study(self._expansion.study.name, list(fresh.values()))
+            self._asked.update(fresh)
