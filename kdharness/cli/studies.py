@@ -13,6 +13,14 @@ from kdharness.core.home import Home
 ConfirmOption = Annotated[
     int | None, typer.Option("--yes-runs", metavar="N", help="Confirm a study of more than 10,000 runs: say how many.")
 ]
+SlotsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slots",
+        metavar="N|GPU:JOBS,...|auto",
+        help="Jobs at a time; `0:2,1:3`: on which GPU; `auto`: as fit. [default: one per GPU, else one per core]",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +83,10 @@ def plan(
     file: StudyFile,
     home: HomeOption = None,
     data: DataOption = None,
-    slots: Annotated[int | None, typer.Option("--slots", min=1, help="Jobs at a time, for the estimate.")] = None,
+    slots: SlotsOption = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", min=0, help="Say which cells, and how many seeds, fit in this time.")
+    ] = None,
     yes_runs: ConfirmOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +94,7 @@ def plan(
     from dataclasses import asdict
 
     from kdharness.results.store import Store
-    from kdharness.runtime.slots import choose_slots
+    from kdharness.runtime.slots import AUTO, choose_slots
     from kdharness.study.expand import expand_at
     from kdharness.study.load import load_study
     from kdharness.study.plan import make_plan, render_plan
@@ -92,7 +103,7 @@ def plan(
     study = load_study(file)
     expansion = expand_at(study, place, data, yes_runs)
     store = Store(place) if place.results.exists() else None
-    made = make_plan(expansion, store, slots=len(choose_slots(slots)))
+    made = make_plan(expansion, store, slots=len(choose_slots(None if slots == AUTO else slots)), hours=hours)
     if as_json:
         echo_json(asdict(made))
     else:
@@ -102,8 +113,9 @@ def plan(
 def run(
     file: StudyFile,
     home: HomeOption = None,
-    slots: Annotated[
-        int | None, typer.Option("--slots", min=1, help="Jobs at a time. [default: one per GPU, else one per core]")
+    slots: SlotsOption = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Save and stop before then: 18:30, a date, or 8h.")
     ] = None,
     data: DataOption = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
@@ -121,6 +133,7 @@ def run(
         Home.at(home),
         console=Console(),
         slots=slots,
+        until=until,
         data=data,
         fail_fast=fail_fast,
         in_process=in_process,

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -19,10 +20,12 @@ from kdharness.runtime.footprint import parts
 from kdharness.runtime.job import run_job
 from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.options import JobOptions
+from kdharness.runtime.packing import NvidiaMeter, Packing
 from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import study_tables, write_reports
 from kdharness.runtime.scheduler import RunOutcome, run_study
-from kdharness.runtime.slots import choose_slots
+from kdharness.runtime.slots import AUTO, choose_slots
+from kdharness.runtime.until import parse_until
 from kdharness.study.expand import Expansion, expand_at
 from kdharness.study.load import load_study
 from kdharness.study.searching.search import Search
@@ -34,7 +37,8 @@ def run_command(
     home: Home,
     *,
     console: Console,
-    slots: int | None = None,
+    slots: str | None = None,
+    until: str | None = None,
     data: Path | None = None,
     fail_fast: bool = False,
     in_process: bool = False,
@@ -57,6 +61,7 @@ def run_command(
     asked = [Analysis.parse(text) for text in expansion.study.spec.evaluate]
     require_libraries(asked)
     places = choose_slots(slots)
+    moment = None if until is None else parse_until(until, datetime.now().astimezone())
     _open_home(home)
     store = Store(home, create=True)
     search = Search(expansion, store) if expansion.searched else None
@@ -80,6 +85,8 @@ def run_command(
         parts=parts((want.setting for want in expansion.wanted), expansion.dataset),
         fail_fast=fail_fast,
         notify=notify,
+        until=moment,
+        packing=Packing(NvidiaMeter()) if slots == AUTO and places[0].startswith("cuda") else None,
     )
     _tell(outcome, home, console)
     if asked and outcome.exit_code not in (ExitCode.INTERRUPTED, ExitCode.STOPPED):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,9 +21,11 @@ from kdharness.runtime import patience
 from kdharness.runtime.executors import Executor, Handle
 from kdharness.runtime.notify import Notifier
 from kdharness.runtime.outlook import Outlook
+from kdharness.runtime.packing import Kind, Packing
 from kdharness.runtime.planner import Plan, plan
 from kdharness.runtime.progress import Progress
 from kdharness.runtime.signals import Stop, stop_on_signals
+from kdharness.runtime.slots import device_of
 from kdharness.runtime.sweeping import sweep
 
 TICK_SECONDS = 0.1
@@ -103,11 +106,14 @@ def run_study(
     fail_fast: bool = False,
     grace_seconds: float = GRACE_SECONDS,
     notify: Sequence[str] = (),
+    until: datetime | None = None,
+    packing: Packing | None = None,
 ) -> RunOutcome:
     """Bring every run of the study to an end, and wait for those that another runner has.
 
     `parts`: by student what part of a job's memory one takes, where it is large. `notify`: the user's own command,
-    told when all is done, when runs fail or diverge, and when the disk is low.
+    told when all is done, when runs fail or diverge, and when the disk is low. `until`: jobs are let save so early that
+    they have ended by then. `packing`: which of the slots may be used at once.
 
     Exit codes: DONE; SOME_FAILED (a run failed or diverged, or could not start because of one); INTERRUPTED after
     Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
@@ -117,6 +123,9 @@ def run_study(
     runner = _Runner(store, study, home, slots, executor, progress, search, mirror, parts, fail_fast, grace_seconds)
     notifier = Notifier(notify, study, lambda text: progress.say(text, bad=True))
     runner.notifier = notifier
+    runner.packing = packing
+    if until is not None:
+        runner.stop_at(until)
     with stop_on_signals() as stop, ExitStack() as stack:
         stack.callback(notifier.finish)
         stack.callback(runner.abandon)  # whatever goes wrong here, no job stays behind
@@ -159,6 +168,9 @@ class _Runner:
         self._fail_fast = fail_fast
         self._grace = grace_seconds
         self.notifier = Notifier((), study, lambda _: None)
+        self.packing: Packing | None = None
+        self._until: tuple[float, str] | None = None  # when to begin to stop, and how that is said
+        self._kinds: dict[str, tuple[Kind, int]] = {}  # by slot: the job's kind, and its epochs when it began
         self._disk_is_low = False
         self._jobs: dict[str, Handle] = {}  # by slot
         self._outlook = Outlook(store, len(self._slots))
@@ -175,14 +187,23 @@ class _Runner:
         self._ended: dict[str, int] = {}  # runs of our jobs that have ended since the last look -> its exit code
         self._waits: dict[str, str | None] = {}  # run -> what it waits for, as it was last said
         self._waiting_since: float | None = None
+        self._time_is_up = False
         self._given_up = ""  # what was waited for in vain
+
+    def stop_at(self, moment: datetime) -> None:
+        """Begin to stop so early that jobs which use all the time they are given have ended by then."""
+        left = (moment - datetime.now(UTC)).total_seconds()
+        self._until = time.monotonic() + left - self._grace, f"it is soon {moment:%H:%M}"
 
     def loop(self, stop: Stop) -> None:
         """Go on until the study is done, or stopped and no job is left."""
         while True:
             ended = self._collect()
             self._ended |= ended
-            stopping = stop.requested or self._failing or bool(self._given_up)
+            if self._until is not None and time.monotonic() >= self._until[0] and not self._time_is_up:
+                self._time_is_up = True
+                self._look_at = 0.0
+            stopping = stop.requested or self._failing or bool(self._given_up) or self._time_is_up
             if ended or time.monotonic() >= self._look_at:
                 self._look_patiently(stopping)
                 if not self._jobs and (stopping or self._plan.done):
@@ -209,7 +230,7 @@ class _Runner:
         behind = self._mirror.finish(wait=not stop.requested) if self._mirror is not None else None
         failed = tuple(self._failure(row) for row in self._queue if self._state(row) in ("failed", "diverged"))
         unfinished = sum(self._state(row) in ("waiting", "running") for row in self._queue) - len(self._plan.blocked)
-        if self._given_up and unfinished:
+        if (self._given_up or self._time_is_up) and unfinished and not stop.requested:
             code = ExitCode.STOPPED
         elif stop.requested and unfinished:
             code = ExitCode.INTERRUPTED if stop.by == signal.SIGINT.name else ExitCode.STOPPED
@@ -276,18 +297,28 @@ class _Runner:
             self._queue = self._store.queue(self._study)
         ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
         free = [slot for slot in self._slots if slot not in self._jobs]
+        self._measure()
         given_up = {run_id for run_id, strikes in self._strikes.items() if strikes >= MAX_ATTEMPTS}
         self._plan = plan(
             self._queue,
             free,
-            slots=len(self._slots),
+            slots=len(self._slots) if self.packing is None else len({device_of(slot) for slot in self._slots}),
             parts=self._parts,
             ours=ours,
             given_up=given_up,
             stopping=stopping or self._failing,
         )
         fences = {row.run_id: row.fence for row in self._queue}
+        rows = {row.run_id: row for row in self._queue}
+        full: set[str] = set()
         for start in self._plan.start:
+            first = rows[start.run_ids[0]]
+            kind = kind_of([rows[run_id] for run_id in start.run_ids])
+            device = device_of(start.slot)
+            if device in full or not self._fits(device, kind):
+                full.add(device)  # those behind it in the queue must not keep it waiting
+                continue
+            self._kinds[start.slot] = kind, first.epoch
             self._jobs[start.slot] = self._executor.submit(start.run_ids, start.slot)
             self._submitted.update((run_id, fences[run_id]) for run_id in start.run_ids)
         self._progress.show(self._outlook.snapshot(self._queue, self._plan, ours))
@@ -295,6 +326,25 @@ class _Runner:
             self._mirror.tend()
         now = time.monotonic()
         self._look_at = now + max(LOOK_SECONDS, _LOOK_SHARE * (now - began))
+
+    def _measure(self) -> None:
+        """Let the packing see what runs on each device."""
+        if self.packing is None:
+            return
+        rows = {row.run_id: row for row in self._queue}
+        jobs: dict[str, list[tuple[Kind, bool]]] = {device_of(slot): [] for slot in self._slots}
+        for slot, handle in self._jobs.items():
+            kind, began = self._kinds[slot]
+            row = rows.get(handle.run_ids[0])
+            jobs[device_of(slot)].append((kind, row is not None and row.state == "running" and row.epoch > began))
+        for device, on_it in jobs.items():
+            self.packing.observe(device, on_it)
+
+    def _fits(self, device: str, kind: Kind) -> bool:
+        if self.packing is None:
+            return True
+        beside = [self._kinds[other][0] for other in self._jobs if device_of(other) == device]
+        return self.packing.fits(device, kind, beside)
 
     def _rescue(self, ended: Mapping[str, int]) -> None:
         """Give runs of dead owners back to the queue, and read it anew."""
@@ -399,9 +449,10 @@ class _Runner:
         if self._drain_until is None:
             self._drain_until = now + self._grace
             if self._jobs:
-                why = f"{stop.by}: " if stop.requested else "" if self._given_up else "a run failed: "
+                why = stop.by or ("a run failed" if self._failing else "")
+                why = why or (self._until[1] if self._time_is_up and self._until else "it waited in vain")
                 again = "; Ctrl-C again stops now" if stop.by == signal.SIGINT.name else ""
-                self._progress.say(f"{why}the jobs finish their step and save{again}")
+                self._progress.say(f"{why}: the jobs finish their step and save{again}")
             for handle in self._jobs.values():
                 self._executor.cancel(handle)
         elif not self._killed and (stop.count > 1 or now > self._drain_until):
@@ -416,6 +467,12 @@ class _Runner:
         return FailedRun(
             row.run_id, row.label, row.pair, row.seed, self._state(row), message, self._home.log(row.run_id)
         )
+
+
+def kind_of(rows: Sequence[QueueRow]) -> Kind:
+    """What says how much memory a job of these runs takes."""
+    common = rows[0].common
+    return (*sorted(row.student for row in rows), common.batches if common else rows[0].run_id, rows[0].pair)
 
 
 def _is_dead(row: QueueRow) -> bool:

@@ -1,7 +1,7 @@
-"""Places to train: one per GPU, else one per usable core. A slot's name changes no result."""
+"""Places to train: one or several per GPU, else one per usable core. A slot's name changes no result."""
 
 import os
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from kdharness.core.errors import BadInput
@@ -31,23 +31,60 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def choose_slots(count: int | None = None) -> tuple[str, ...]:
-    """`count` slots, default one per GPU, else one per usable core.
+AUTO = "auto"
+MOST_A_DEVICE = 16
+"""Jobs on one GPU that `auto` would try: more would wait for each other's launches."""
 
-    With GPUs they go round: cuda:0, cuda:1, cuda:0#2, cuda:1#2. Raises BadInput for a count below 1.
+
+def choose_slots(asked: str | None = None) -> tuple[str, ...]:
+    """The slots of `--slots`, or by default one per GPU, else one per usable core.
+
+    `4`: so many; with GPUs they go round: cuda:0, cuda:1, cuda:0#2, cuda:1#2. `0:2,1:3`: two jobs on GPU 0, three on
+    GPU 1. `auto`: as many as a GPU could ever take, in rounds; `packing` says which of them fit. Raises BadInput.
     """
-    if count is not None and count < 1:
-        raise BadInput(f"--slots {count}: at least one slot is needed")
     gpus = gpu_count()
-    if gpus == 0:
-        return tuple(f"cpu:{number}" for number in range(count if count is not None else usable_cores()))
-    taken: Counter[str] = Counter()
-    names = []
-    for number in range(count if count is not None else gpus):
-        device = f"cuda:{number % gpus}"
-        taken[device] += 1
-        names.append(device if taken[device] == 1 else f"{device}#{taken[device]}")
-    return tuple(names)
+    if asked is None:
+        return _round(dict.fromkeys(range(gpus), 1)) if gpus else _cores(usable_cores())
+    if asked == AUTO:
+        return _round(dict.fromkeys(range(gpus), MOST_A_DEVICE)) if gpus else _cores(usable_cores())
+    if asked.isdecimal():
+        count = int(asked)
+        if count < 1:
+            raise BadInput(f"--slots {asked}: at least one slot is needed")
+        if not gpus:
+            return _cores(count)
+        return _round({gpu: len(range(gpu, count, gpus)) for gpu in range(gpus)})
+    return _round(_per_device(asked, gpus))
+
+
+def _per_device(asked: str, gpus: int) -> dict[int, int]:
+    """`0:2,1:3` -> {0: 2, 1: 3}."""
+    found: dict[int, int] = {}
+    for part in asked.split(","):
+        device, _, jobs = part.strip().partition(":")
+        if not device.isdecimal() or not jobs.isdecimal() or int(jobs) < 1 or int(device) in found:
+            raise BadInput(
+                f"--slots {asked}: {part!r} is not GPU:JOBS", remedy="as 4, or 0:2,1:3 (two on GPU 0), or auto"
+            )
+        if int(device) >= gpus:
+            raise BadInput(f"--slots {asked}: GPU {device} is not here", remedy=f"there are {gpus}, counted from 0")
+        found[int(device)] = int(jobs)
+    return found
+
+
+def _round(jobs: Mapping[int, int]) -> tuple[str, ...]:
+    """The slots of GPUs that take so many jobs each, one of each GPU after the other."""
+    rounds = range(1, max(jobs.values(), default=0) + 1)
+    return tuple(
+        f"cuda:{gpu}" + ("" if number == 1 else f"#{number}")
+        for number in rounds
+        for gpu in jobs
+        if jobs[gpu] >= number
+    )
+
+
+def _cores(count: int) -> tuple[str, ...]:
+    return tuple(f"cpu:{number}" for number in range(count))
 
 
 def device_of(slot: str) -> str:

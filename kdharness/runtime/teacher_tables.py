@@ -53,7 +53,7 @@ def fill_table(
             f"augmentation {augment!r} is not one that makes finitely many views of an image",
             remedy=f"name one of {', '.join(finite)}",
         )
-    execution = execution or Execution(device=device_of(choose_slots(1)[0]))
+    execution = execution or Execution(device=device_of(choose_slots("1")[0]))
     torch.set_num_threads(execution.threads)
     teachers = Teachers(Data(images, execution.model_copy(update={"tables": home.tables})))
     size = like.teacher_image_size or like.image_size

@@ -1,12 +1,13 @@
 """What a study would do: settings, runs, teachers, reuse, time, disk, and what its seeds can show. Needs no data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kdharness.core.records import WantedRun
 from kdharness.results.store import Store
 from kdharness.study.cost import Known, kept_mib, known, run_seconds, working_mib
 from kdharness.study.expand import Expansion
+from kdharness.study.fitting import Fitting, fit
 from kdharness.study.images import missing_images
 from kdharness.study.power import SPREAD, smallest_difference
 from kdharness.study.resolve import label_of
@@ -73,9 +74,13 @@ class Plan:
     missing: list[str]
     """What is not here; `run` refuses until it is."""
     warnings: list[str]
+    hours: float | None = None
+    """The time that `fits` is about."""
+    fits: list[Fitting] = field(default_factory=list)
+    """Per cell how many seeds are finished within it."""
 
 
-def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1) -> Plan:
+def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1, hours: float | None = None) -> Plan:
     """The plan of the study against what the store has. Opens no data."""
     facts = known(store)
     runs = list({run.run_id: run for run in expansion.wanted}.values())
@@ -104,6 +109,18 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1) -> P
         spread=SPREAD,
         missing=list(expansion.missing),
         warnings=list(expansion.warnings),
+        hours=hours,
+        fits=_fits(expansion, facts, slots, hours) if known_images and hours is not None else [],
+    )
+
+
+def _fits(expansion: Expansion, facts: Known, slots: int, hours: float) -> list[Fitting]:
+    return fit(
+        expansion.wanted,
+        lambda run: run_seconds(run, expansion.dataset, facts),
+        complete=facts.complete,
+        slots=slots,
+        limit_seconds=3600 * hours,
     )
 
 
@@ -190,6 +207,10 @@ def render_plan(plan: Plan) -> str:
         source = f"from {_many(plan.measured_runs, 'finished run')} here" if plan.measured_runs else "a rough guess"
         lines.append(f"time      about {_duration(plan.seconds)} on {_many(plan.slots, 'slot')} ({source})")
         lines.append(f"disk      about {plan.disk_mib:.0f} MiB")
+    if plan.fits:
+        whole = [cell for cell in plan.fits if cell.seeds == cell.wanted]
+        lines.append(f"fits      in {plan.hours:g} h: {len(whole)} of {_many(len(plan.fits), 'cell')} with all seeds")
+        lines += [f"          {cell.label}, {cell.pair}: {cell.seeds}/{cell.wanted}" for cell in plan.fits]
     if plan.smallest_difference is None:
         lines.append("seeds     one seed has no spread: no difference can be shown")
     else:

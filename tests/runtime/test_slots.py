@@ -10,13 +10,13 @@ def test_one_slot_per_usable_core_without_a_gpu(monkeypatch):
     monkeypatch.setattr(slots, "gpu_count", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 8})
     assert slots.choose_slots() == ("cpu:0", "cpu:1", "cpu:2")
-    assert slots.choose_slots(1) == ("cpu:0",)
+    assert slots.choose_slots("1") == ("cpu:0",)
 
 
 def test_one_slot_per_gpu_and_more_go_round(monkeypatch):
     monkeypatch.setattr(slots, "gpu_count", lambda: 2)
     assert slots.choose_slots() == ("cuda:0", "cuda:1")
-    assert slots.choose_slots(5) == ("cuda:0", "cuda:1", "cuda:0#2", "cuda:1#2", "cuda:0#3")
+    assert slots.choose_slots("5") == ("cuda:0", "cuda:1", "cuda:0#2", "cuda:1#2", "cuda:0#3")
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,19 @@ def test_other_slots_are_refused(slot):
 
 def test_no_slots_are_refused():
     with pytest.raises(BadInput, match="--slots 0"):
-        slots.choose_slots(0)
+        slots.choose_slots("0")
+
+
+def test_jobs_per_gpu_are_chosen_or_found_out(monkeypatch):
+    monkeypatch.setattr(slots, "gpu_count", lambda: 2)
+    assert slots.choose_slots("1:3, 0:1") == ("cuda:1", "cuda:0", "cuda:1#2", "cuda:1#3")
+    assert len(slots.choose_slots("auto")) == 2 * slots.MOST_A_DEVICE
+    assert slots.choose_slots("auto")[:3] == ("cuda:0", "cuda:1", "cuda:0#2")
+    for wrong in ("", "x", "0", "-1", "0:0", "0:1,0:2", "2:1", "0:1,", "1.5"):
+        with pytest.raises(BadInput, match="--slots"):
+            slots.choose_slots(wrong)
+    monkeypatch.setattr(slots, "gpu_count", lambda: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5})
+    assert slots.choose_slots("auto") == ("cpu:0", "cpu:1")
+    with pytest.raises(BadInput, match="GPU 0 is not here"):
+        slots.choose_slots("0:2")
