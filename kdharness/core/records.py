@@ -259,10 +259,38 @@ class TableSpec(Frozen):
         return (self.metric,) if isinstance(self.metric, str) else self.metric
 
 
+FigureKind = Literal[
+    "line", "heat-map", "curves", "pareto", "convergence", "reliability", "logit-bars", "differences", "features",
+    "histogram", "correlations", "perception", "hardest",
+]  # fmt: skip
+
+DRAWN_OF: Mapping[FigureKind, str] = {
+    "reliability": "calibration",
+    "logit-bars": "logits",
+    "differences": "fidelity",
+    "features": "features",
+    "histogram": "logits",
+    "correlations": "fidelity",
+    "perception": "perception",
+    "hardest": "classes",
+}
+"""Kinds of figures that show one run each of several rows -> the analysis whose arrays they draw."""
+
+
 class FigureSpec(Frozen):
     """One figure of a report, as `figures:` in a study file asks for it."""
 
-    x: str
-    y: str
+    kind: FigureKind = "line"
+    x: str | None = None
+    """line, heat-map: the axis; pareto: the metric of the cost."""
+    y: str | None = None
+    """The metric; of curves one or several with commas between. None: test_top1."""
     lines: str | None = None
+    """line: what a line is, as the rows of a table; heat-map: the other axis."""
+    rows: tuple[str, ...] = ()
+    """Labels of the entries shown; none: those that have the axis, or all."""
+    pair: str | None = None
+    """None: all pairs; of a kind that shows single runs the first one."""
+    seed: int | None = None
+    """Of single runs; None: the lowest."""
     title: str | None = None

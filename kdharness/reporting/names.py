@@ -74,6 +74,8 @@ def metric(name: str) -> str:
     what = re.sub(r"_(last|best)$", "", rest)
     if split not in _SPLITS or not what:
         return name
+    if (split, what) == ("train", "loss"):
+        return "Train loss"  # the weighted sum of a method's terms
     return f"{_SPLITS[split]} {_QUANTITIES.get(what, what.replace('_', ' '))}" + (" (%)" if is_percent(name) else "")
 
 

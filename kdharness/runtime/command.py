@@ -16,6 +16,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.doctor import checkup, refuse
 from kdharness.runtime.evaluating import describe_all, evaluate_runs, require_libraries
 from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
+from kdharness.runtime.figures import study_figures, write_drawings
 from kdharness.runtime.footprint import parts
 from kdharness.runtime.job import run_job
 from kdharness.runtime.mirror import MirrorProcess
@@ -197,9 +198,20 @@ def _show_tables(store: Store, study: str, home: Home, console: Console) -> None
         console.print()
         console.print(render(table, console.width))
     console.print()
-    for path in write_reports(home, study, tables):
+    for path in [*write_reports(home, study, tables), *_figures(store, study, home, console)]:
         _say(console, f"wrote {_short(path)}")
     _say(console, f"results {_short(home.results)}; kdharness ui opens MLflow; kdharness report {study} --format latex")
+
+
+def _figures(store: Store, study: str, home: Home, console: Console) -> list[Path]:
+    """The files of the figures that the study asks for, as far as they can be drawn."""
+    if not store.study(study).spec.get("figures"):
+        return []
+    try:
+        return write_drawings(home.reports / study, study_figures(home, store, study))
+    except (BadInput, EnvironmentRefused) as error:
+        _say(console, f"no figures yet: {error}")
+        return []
 
 
 def _short(path: Path) -> str:

@@ -10,6 +10,8 @@ from kdharness.core.records import TableSpec
 from kdharness.results.store import Store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kdharness.reporting.published.values import Registry
     from kdharness.reporting.table import Table
 
@@ -23,15 +25,8 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     Raises BadInput for an unknown study, and where a table cannot be made of these runs.
     """
     from kdharness.reporting.tables import build_table
-    from kdharness.results.frame import load_frame
 
-    frame = load_frame(store, studies)
-    asked = [store.study(study).spec for study in studies]
-    for study, spec in zip(studies, asked, strict=True):
-        dataset = spec.get("dataset")
-        if isinstance(dataset, dict):  # a folder of images, by the name that people gave it
-            here = frame["study"] == study
-            frame.loc[here, "dataset"] = [f"{dataset['folder']} ({name})" for name in frame.loc[here, "dataset"]]
+    frame, asked = study_frame(store, studies), [store.study(study).spec for study in studies]
     specs = [TableSpec.model_validate(table) for table in asked[0].get("tables") or [{}]]
     if changes:
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
@@ -39,6 +34,19 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
     registry = _registry(store.home, specs)
     return [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
+
+
+def study_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
+    """The studies' frame, a folder of images by the name that people gave it. Raises BadInput for an unknown study."""
+    from kdharness.results.frame import load_frame
+
+    frame = load_frame(store, studies)
+    for study in studies:
+        dataset = store.study(study).spec.get("dataset")
+        if isinstance(dataset, dict):
+            here = frame["study"] == study
+            frame.loc[here, "dataset"] = [f"{dataset['folder']} ({name})" for name in frame.loc[here, "dataset"]]
+    return frame
 
 
 def _registry(home: Home, specs: Sequence[TableSpec]) -> "Registry | None":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdharness.core.analyses import WRITTEN, Analysis
 from kdharness.core.errors import BadInput, Problem
 from kdharness.results.records import ImportedTeacher
+from kdharness.study.check_figures import check_figures
 from kdharness.study.check_rows import check_row, check_values, known_recipe
 from kdharness.study.check_search import check_search
 from kdharness.study.check_tables import check_tables
@@ -50,8 +51,7 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     check_search(spec, list(pairs), known, found)
     _evaluate(spec, found)
     check_tables(spec, None if holes else labels, _axes(spec, known), found)
-    if spec.figures:
-        found.later(("figures",), "figures", "the plots of studies", key=True)
+    check_figures(spec, None if holes else labels, {pair.label for pair in pairs}, _axes(spec, known), found)
     if dataset is not None and not missing_images(dataset):
         _batch_sizes(spec, known, dataset, found)
     return sorted(found.problems)

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from kdharness.core.records import Spread
+from kdharness.core.records import FigureKind, Spread
 
 HOLE = "\0"
 """Stands in a list for an element that could not be read, so that the others are still checked."""
@@ -314,9 +314,14 @@ class TablePart(Part):
 class FigurePart(Part):
     """One figure of the report."""
 
-    x: Name
-    y: Name
+    kind: FigureKind = "line"
+    x: Name | None = None
+    y: Name | None = None
     lines: Name | None = None
+    rows: list[Label] = []
+    """The entries shown; none: those that have the axis, or all."""
+    pair: Name | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     title: Label | None = None
 
 

@@ -1,0 +1,165 @@
+"""What a figure is once it is drawn, how figures look, and how they become files."""
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from kdharness.reporting import names
+
+P = ParamSpec("P")
+Array = NDArray[Any]
+
+STYLE = Path(__file__).with_name("paper.mplstyle")
+PANEL = (2.3, 2.0)
+"""Width and height of one panel in inches: three stand in a text's width."""
+
+_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)), (0, (3, 3)))
+
+_OF_TABLES = ("Mean ±", "Best in bold", "Δ", "“vs”", "In the heads", "Imported")
+"""How sentences begin that explain a table's marks."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure and the sentences that belong under it."""
+
+    name: str
+    """Of its files."""
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is drawn of one run."""
+
+    label: str
+    arrays: Mapping[str, Array]
+    """Of an analysis of the run."""
+    split: str = "test"
+    seed: int = 0
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Inside, whatever is made or saved looks as the style file says."""
+    with matplotlib.rc_context(fname=STYLE):
+        yield
+
+
+def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
+    """The same function, drawing in our style."""
+
+    @wraps(draw)
+    def within(*arguments: P.args, **options: P.kwargs) -> Drawing:
+        with style():
+            return draw(*arguments, **options)
+
+    return within
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the line of that number: any two differ in grey too."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[(number + number // len(_MARKERS)) % len(_MARKERS)],
+        "linestyle": _DASHES[(number + 2 * (number // len(_DASHES))) % len(_DASHES)],
+    }
+
+
+def panels(
+    number: int, *, rows: int = 1, across: int = 4, size: tuple[float, float] = PANEL, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels in each of `rows` kinds, at most `across` beside each other; row by row.
+
+    With several kinds the panels of one kind stand in one row, whatever their number.
+    """
+    columns = number if rows > 1 else min(number, across)
+    lines = rows if rows > 1 else math.ceil(number / columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * lines))
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share).flatten().tolist()
+    for unused in axes[number * rows :]:
+        unused.set_visible(False)
+    return figure, axes[: number * rows]
+
+
+def keyed(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, in space of its own below them."""
+    found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
+    if found:
+        width = max(0.45 + 0.065 * len(label) for label in found)
+        columns = max(1, min(len(found), 4, int(figure.get_figwidth() / width)))
+        figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(len(found) / columns))
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
+
+
+def bare(axes: Axes) -> None:
+    """Without grid: for pictures."""
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+
+
+def counted(numbers: Sequence[int]) -> str:
+    """`n = 3 runs`, or `n = 1 to 3 runs` where they differ."""
+    known = sorted({number for number in numbers if number})
+    if not known:
+        return "no run is finished yet"
+    if len(known) == 1:
+        return f"n = {known[0]} run" + ("s" if known[0] > 1 else "")
+    return f"n = {known[0]} to {known[-1]} runs"
+
+
+def of_figures(caption: Sequence[str]) -> list[str]:
+    """The sentences of a table's caption that are true of a figure of it too: protocol, data, what is missing."""
+    return [sentence for sentence in caption if not sentence.startswith(_OF_TABLES)]
+
+
+def one_run_each(drawn: Sequence[Panel]) -> str:
+    """Whose arrays they are: one run of each label, n = 1."""
+    seeds = sorted({panel.seed for panel in drawn})
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else "seeds " + ", ".join(map(str, seeds))
+    return f"One run each (n = 1, {named})."
+
+
+def one_scale(axes: Sequence[Axes]) -> None:
+    """The same values from bottom to top in all of them."""
+    low, high = min(one.get_ylim()[0] for one in axes), max(one.get_ylim()[1] for one in axes)
+    for one in axes:
+        one.set_ylim(low, high)
+
+
+def panel_title(block: str) -> str:
+    """A table's panel as papers print it: `ResNet20 → ResNet8, KD`."""
+    return ", ".join(map(names.pair, block.split(", ")))
+
+
+def image_axis(axes: Axes, classes: int, what: str) -> None:
+    """Few ticks, whole numbers."""
+    axes.set_xlabel(what)
+    step = max(1, round(classes / 5))
+    axes.set_xticks(numpy.arange(0, classes, step))
+
+
+def files_of(drawing: Drawing) -> dict[str, bytes]:
+    """File ending -> content: a vector PDF, a picture, the caption. Equal drawings give equal bytes."""
+    made = {}
+    with style():
+        for ending, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+            buffer = io.BytesIO()
+            drawing.figure.savefig(buffer, format=ending, metadata=metadata)
+            made[ending] = buffer.getvalue()
+    return {**made, "txt": (drawing.caption.strip() + "\n").encode()}

@@ -1,0 +1,109 @@
+"""`kdharness ablate` and `kdharness plot` on a finished study."""
+
+import json
+import shutil
+
+import pytest
+from small_study import STUDY
+
+ABLATED = STUDY.replace("study: small", "study: ablated").replace(
+    "temperature: 2, label: KD", "temperature: {each: [2, 8]}, label: KD"
+)
+FIGURES = """\
+evaluate: [calibration]
+figures:
+  - {x: KD.temperature, y: test_top1_last, rows: [none]}
+  - {kind: reliability, rows: [KD]}
+"""
+
+
+@pytest.fixture(scope="module")
+def own(finished, tmp_path_factory):
+    """A copy of the finished study, beside it one with an axis, its analyses and figures."""
+    from rich.console import Console
+
+    from kdharness.core.home import Home
+    from kdharness.runtime.command import run_command
+
+    place = tmp_path_factory.mktemp("own")
+    home = shutil.copytree(finished, place / "home")
+    (place / "ablated.yaml").write_text(ABLATED + FIGURES)
+    with (place / "out.txt").open("w") as out, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdharness.runtime.command.mlflow_installed", lambda: False)
+        assert run_command(place / "ablated.yaml", Home(home), console=Console(file=out), in_process=True) == 0
+    return home
+
+
+def written(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_running_a_study_draws_its_figures(own):
+    stems = ["figure-1-line-temperature", "figure-2-reliability"]
+    assert written(own / "reports" / "ablated") == [f"{stem}.{end}" for stem in stems for end in ("pdf", "png", "txt")]
+    caption = (own / "reports" / "ablated" / "figure-2-reliability.txt").read_text()
+    assert "ablated, ResNet8 → ResNet8" in caption and "n = 1, seed 0" in caption
+
+
+def test_an_ablation_is_a_table_and_its_figure(kdharness, own, tmp_path):
+    answer = kdharness("ablate", "ablated", "--axis", "KD.temperature", "-o", tmp_path, "--home", own)
+    assert answer.code == 0, answer.err
+    assert "temperature=2" in answer.out and "temperature=8" in answer.out and "none" not in answer.out.split("\n\n")[0]
+    assert written(tmp_path) == ["line-temperature.pdf", "line-temperature.png", "line-temperature.txt"]
+    table = json.loads(kdharness("ablate", "ablated", "--axis", "KD.temperature", "--json", "--home", own).out)
+    report = kdharness(
+        "report", "ablated", "--rows", "distiller", "--cols", "KD.temperature", "--format", "json", "--home", own
+    )
+    means = {cell["mean"] for cell in table["tables"][0]["cells"]}
+    assert len(means) >= 1 and means <= {cell["mean"] for cell in json.loads(report.out)["tables"][0]["cells"]}
+
+
+def test_two_axes_are_a_heat_map(kdharness, own, tmp_path):
+    answer = kdharness("ablate", "ablated", "--axis", "pair", "--axis", "KD.temperature", "-o", tmp_path, "--home", own)
+    assert answer.code == 0, answer.err
+    assert written(tmp_path)[0] == "heat-map-temperature-pair.pdf"
+
+
+def test_figures_of_epochs_costs_and_runs(kdharness, own, tmp_path):
+    for kind, more in (("curves", ["--y", "test_top1,train_loss"]), ("pareto", []), ("reliability", ["--seed", "1"])):
+        answer = kdharness("plot", kind, "ablated", *more, "-o", tmp_path, "--home", own)
+        assert answer.code == 0, answer.err
+    assert len(written(tmp_path)) == 9
+    said = json.loads(kdharness("plot", "toy", "-o", tmp_path, "--json", "--home", own).out)
+    assert "S1 0.1749 < S2 0.3457" in said["captions"][0] and len(said["files"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("plot", "curves"), "needs a study"),
+        (("plot", "study", "small"), "asks for no figures"),
+        (("plot", "curves", "ablated", "--row", "KDD"), "no row is called 'KDD'"),
+        (("plot", "curves", "ablated", "--pair", "a -> b"), "no pair is 'a -> b'"),
+        (("plot", "differences", "ablated"), "kdharness evaluate ablated --analysis fidelity"),
+        (("plot", "convergence", "ablated"), "record: [gradients]"),
+        (("plot", "line", "ablated"), "needs an axis"),
+        (("plot", "line", "ablated", "--x", "KD.warmup"), "Axes: KD.temperature"),
+        (("ablate", "ablated", "--axis", "a", "--axis", "b", "--axis", "c"), "one axis or two"),
+    ],
+)
+def test_what_cannot_be_drawn_says_what_to_do(kdharness, own, arguments, said):
+    answer = kdharness(*arguments, "--home", own)
+    assert answer.code == 2 and said in answer.err
+
+
+def test_drawing_loads_no_torch(own):
+    import subprocess
+    import sys
+
+    code = f"""
+import sys
+from kdharness.core.home import Home
+from kdharness.core.records import FigureSpec
+from kdharness.results.store import Store
+from kdharness.runtime.figures import draw
+home = Home.at({str(own)!r})
+draw(home, Store(home), ["ablated"], FigureSpec(kind="reliability"))
+assert "torch" not in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
