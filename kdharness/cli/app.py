@@ -12,6 +12,7 @@ import typer
 from kdharness import __version__
 from kdharness.cli import (
     analyses,
+    clearing,
     data,
     distillers,
     doctor,
@@ -46,6 +47,7 @@ for commands in (
     published,
     inspect,
     marks,
+    clearing,
     listing,
     distillers,
     data,

@@ -166,6 +166,13 @@ def _checkpoints(connection: Connection, run_id: str) -> list[Checkpoint]:
     return [Checkpoint(path, sha256, epoch, step, size) for path, sha256, epoch, step, size in rows]
 
 
+def forget_checkpoints(database: Database, run_ids: Sequence[str]) -> None:
+    """See Store.forget_checkpoints."""
+    idle = select(schema.Run.run_id).where(schema.Run.run_id.in_(run_ids), schema.Run.state != "running")
+    with database.write() as connection:
+        connection.execute(delete(schema.Checkpoint).where(schema.Checkpoint.run_id.in_(idle)))
+
+
 def complete(
     database: Database,
     lease: Lease,

@@ -215,6 +215,10 @@ class Store:
         """At most two, newest first; none for a complete run."""
         return progress.checkpoints(self._database, run_id)
 
+    def forget_checkpoints(self, run_ids: Sequence[str]) -> None:
+        """Strike the checkpoints of runs that nobody works on: their files are about to be removed."""
+        progress.forget_checkpoints(self._database, run_ids)
+
     def complete(
         self,
         lease: Lease,

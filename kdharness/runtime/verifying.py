@@ -8,6 +8,7 @@ from pathlib import Path
 from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.results.store import Store
+from kdharness.runtime.garbage import REMOVED
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ def named_files(home: Home, store: Store) -> Iterator[File]:
     for teacher in store.imported_teachers():
         path = home.imported_weights(teacher.weights_sha256)
         yield File(path, f"the imported teacher {teacher.name}", teacher.weights_sha256, True)
-    _, complete = store.query("SELECT run_id, weights_sha256 FROM runs WHERE state = 'complete' ORDER BY run_id")
+    kept = f"run_id NOT IN (SELECT run_id FROM run_tags WHERE name = '{REMOVED}')"  # noqa: S608  our own constant
+    sql = f"SELECT run_id, weights_sha256 FROM runs WHERE state = 'complete' AND {kept} ORDER BY run_id"  # noqa: S608
+    _, complete = store.query(sql)
     for run_id, sha256 in complete:
         yield File(home.weights(run_id), f"the student of {run_id}", sha256, True)
     _, saved = store.query("SELECT run_id, path, sha256 FROM checkpoints ORDER BY path")

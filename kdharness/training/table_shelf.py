@@ -115,7 +115,7 @@ class TableShelf:
         """Whether so many bytes more may be written, if need be after an eviction."""
         tables = self.tables()
         while not self._fits(tables, size):
-            victim = next((one for one in tables if one.folder.name not in self._open and self._evict(one)), None)
+            victim = next((one for one in tables if one.folder.name not in self._open and self.evict(one)), None)
             if victim is None:
                 return False
             tables.remove(victim)
@@ -130,7 +130,7 @@ class TableShelf:
         disk = shutil.disk_usage(place)
         return disk.free - size >= self.free_share * disk.total
 
-    def _evict(self, table: Shelved) -> bool:
+    def evict(self, table: Shelved) -> bool:
         """Remove it unless somebody has it open; whether it is gone."""
         try:
             held = os.open(table.folder / "used", os.O_RDWR | os.O_CLOEXEC)

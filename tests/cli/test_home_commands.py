@@ -52,3 +52,15 @@ def test_backup_and_verify(kdharness, home, tmp_path):
     assert kdharness("db", "backup", tmp_path / "bad.db", "--home", home).code == ExitCode.ENVIRONMENT_REFUSED
     assert not (tmp_path / "bad.db").exists()
     assert kdharness("db", "verify", "--home", tmp_path / "none").code == ExitCode.BAD_INPUT
+
+
+def test_gc_lists_first_and_removes_when_told(kdharness, home):
+    listed = kdharness("gc", "--weights", "--home", home)
+    assert listed.code == 0 and "5 things" in listed.out and "--yes does it" in listed.out
+    told = json.loads(kdharness("gc", "--weights", "--dry-run", "--yes", "--json", "--home", home).out)
+    assert len(told["found"]) == 5 and told["removed"] == []
+    before = kdharness("report", "small", "--format", "md", "--home", home).out
+    assert "removed 5 of 5" in kdharness("gc", "--weights", "--yes", "--home", home).out
+    assert kdharness("report", "small", "--format", "md", "--home", home).out == before
+    assert "nothing to remove" in kdharness("gc", "--weights", "--home", home).out
+    assert json.loads(kdharness("db", "verify", "--files", "--json", "--home", home).out)["problems"] == []

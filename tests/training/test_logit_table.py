@@ -198,7 +198,7 @@ def test_a_table_evicted_while_it_is_opened_is_begun_anew(tmp_path: Path, monkey
 
     def slow(file: int, how: int) -> None:
         if how == fcntl.LOCK_SH and not evicted:
-            evicted.append(shelf(tmp_path)._evict(before.tables()[0]))
+            evicted.append(shelf(tmp_path).evict(before.tables()[0]))
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", slow)
