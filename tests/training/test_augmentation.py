@@ -1,5 +1,7 @@
 """Views are torchvision's pictures, bit for bit, and their draws depend on their coordinates alone."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,7 +11,9 @@ from toys import RECIPE, ToyData
 
 from kdharness.core.records import Execution
 from kdharness.core.streams import Draws
-from kdharness.core.types import Normalization
+from kdharness.core.types import Dataset, Normalization
+from kdharness.datasets.digits import Digits
+from kdharness.datasets.synthetic import Synthetic
 from kdharness.evaluation.pixels import normalised
 from kdharness.training.augmentation import AUGMENTATIONS, Views
 from kdharness.training.data import Data, Point
@@ -38,6 +42,40 @@ def test_every_view_is_torchvisions_picture(name: str, count: int) -> None:
         assert torch.equal(got, torch.stack([finish(picture.permute(1, 2, 0).numpy()) for picture in expected]))
         seen.add(got.numpy().tobytes())
     assert len(seen) == augmentation.views == count
+
+
+@pytest.mark.parametrize(
+    "dataset", [Digits(Path()), Synthetic(Path(), num_classes=10, train_size=100)], ids=["8x8", "32x32"]
+)
+def test_a_hundred_images_in_all_162_views_have_the_bits_of_the_fields_pipeline(dataset: Dataset) -> None:
+    """PIL, padded with 4 black pixels, cropped, flipped, ToTensor, Normalize, as mdistiller's loader does it."""
+    torch.set_num_threads(1)
+    point = Point(0.0, "crop4-flip", "fp32", 162, 0, 1, 0)
+    laid_out = [Data(dataset, Execution(layout=layout)) for layout in ("channels_last", "contiguous")]
+    train, (_, height, width) = dataset.split("train"), dataset.image_shape
+    normalization = dataset.normalization
+    for pixels, index in zip(train.images[:100], train.index[:100].tolist(), strict=True):
+        padded = functional.pad(functional.to_pil_image(pixels), [4])
+        crops = [functional.crop(padded, view % 9, view // 9 % 9, height, width) for view in range(81)]
+        pictures = [*crops, *(functional.hflip(crop) for crop in crops)]
+        tensors = torch.stack([functional.to_tensor(picture) for picture in pictures])
+        expected = functional.normalize(tensors, list(normalization.mean), list(normalization.std))
+        for data in laid_out:
+            assert torch.equal(data.viewed(point, 162 * index + torch.arange(162)), expected)
+
+
+def test_over_the_epochs_every_image_is_seen_in_every_view_equally_often() -> None:
+    data, epochs, images = Data(Digits(Path()), Execution()), 240, Digits.train_size
+    points = (Point(0.0, "crop4-flip", "fp32", images, 0, epoch, 0) for epoch in range(1, epochs + 1))
+    seen = torch.zeros(images * 162)
+    for point in points:
+        seen.index_add_(0, data.entries(point), torch.ones(images))
+    assert seen.view(images, 162).sum(1).unique().tolist() == [epochs]
+    for counts, chi2 in ((seen.view(images, 162).sum(0), 235), (seen.view(images, 2, 81).sum((0, 1)), 136)):
+        even = counts.sum() / len(counts)
+        assert ((counts - even) ** 2 / even).sum() < chi2  # 161 and 80 degrees of freedom: 1 in 10,000
+    distinct = (seen > 0).double().mean().item()
+    assert distinct == pytest.approx(1 - (1 - 1 / 162) ** epochs, abs=0.002)  # 77.4 %, as if drawn anew each time
 
 
 def test_views_are_drawn_evenly() -> None:

@@ -155,6 +155,31 @@ def test_one_table_serves_seeds_epochs_batch_sizes_methods_and_validation_splits
     assert len(TableShelf(tmp_path).tables()) == 1
 
 
+def test_a_cached_teacher_is_no_cached_crop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a table the student sees what it sees without one: each image anew in every epoch."""
+    this, seen, images = setting(augment="crop4-flip", epochs=3), list[tuple[Point, torch.Tensor]](), Data.images
+
+    def noted(data: Data, point: Point) -> torch.Tensor:
+        seen.append((point, images(data, point)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(Data, "images", noted)
+    runs = []
+    for tables in (None, tmp_path, tmp_path):  # none, cold, warm
+        weights_hash(this, tables)
+        runs.append(seen.copy())
+        seen.clear()
+    for run in runs[1:]:
+        assert [point for point, _ in run] == [point for point, _ in runs[0]]
+        assert all(torch.equal(ours, theirs) for (_, ours), (_, theirs) in zip(run, runs[0], strict=True))
+    pictures: dict[int, set[bytes]] = {}
+    data = Data(Pictures(), Execution())
+    for point, batch in runs[2]:
+        for row, picture in zip(data.rows(point).tolist(), batch, strict=True):
+            pictures.setdefault(row, set()).add(picture.numpy().tobytes())
+    assert len(pictures) == TRAIN and sum(map(len, pictures.values())) > 2.9 * TRAIN  # of 3 epochs
+
+
 @pytest.mark.parametrize(
     "changes",
     [
