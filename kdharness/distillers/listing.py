@@ -63,15 +63,15 @@ def _listed(name: str, method: type[Distiller]) -> ListedDistiller:
         name=name,
         paper=paper.rstrip("."),
         family=method.family,
-        needs=_needs(method),
+        needs=needs_in_words(method),
         equals=equals,
         no_public_code=bool(claim) and equals is None,
         preset=method.preset,
     )
 
 
-def _needs(method: type[Distiller]) -> tuple[str, ...]:
-    """In words, for its default constants."""
+def needs_in_words(method: type[Distiller]) -> tuple[str, ...]:
+    """What it needs besides logits, for its default constants."""
     distiller = method(method.Config())
     with seeded("listing"):
         student, teacher = (MODELS.get(model).build(NUM_CLASSES, IMAGE_SHAPE) for model in (STUDENT, TEACHER))

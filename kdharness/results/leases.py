@@ -59,6 +59,21 @@ _FREE = (
 )
 
 
+_later = aliased(schema.Attempt)
+ALONE = (
+    select(schema.Attempt.run_id)
+    .join(schema.Run, schema.Run.run_id == schema.Attempt.run_id)
+    .where(schema.Run.state == "waiting", schema.Attempt.outcome == "lost")
+    .where(
+        ~exists().where(
+            _later.run_id == schema.Attempt.run_id, _later.number > schema.Attempt.number, _later.checkpoints > 0
+        )
+    )
+)
+"""Waiting runs that had a job that died, and no checkpoint since."""
+_TRIAL = ALONE.where(schema.Run.run_id == bindparam("its_run"), ~schema.Attempt.counted)
+
+
 def fenced(connection: Connection, lease: Lease, **values: Any) -> None:
     """Write to the run's row under the lease. Raises LeaseLost if another attempt owns the run, or nobody does."""
     if not _write(connection, lease, values):
@@ -97,7 +112,8 @@ def claim(
         free = connection.execute(_FREE, chosen).all()
         if len(free) != len(wanted):
             return None
-        leases = {row.run_id: Lease(row.run_id, row.fence + 1, row.attempts + 1) for row in free}
+        trial = len(wanted) == 1 and connection.scalar(_TRIAL, {"its_run": wanted[0]}) is not None
+        leases = {row.run_id: Lease(row.run_id, row.fence + 1, row.attempts + 1, trial) for row in free}
         holder = {"slot": slot, **owner_columns(owner)}
         held = {"lease_until": boottime() + lease_seconds, "reason": None, "message": None}
         connection.execute(_CLAIMED, {**chosen, **holder, **held})

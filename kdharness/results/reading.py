@@ -5,8 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, exists, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, RunKey, Setting
@@ -23,7 +22,7 @@ from kdharness.results.encoding import (
     owner_of,
     setting_of,
 )
-from kdharness.results.leases import is_expired
+from kdharness.results.leases import ALONE, is_expired
 from kdharness.results.records import AttemptRow, Common, EpochMetric, Marks, QueueRow, ResultRow, RunRow
 from kdharness.results.studies import study_id_of
 
@@ -33,16 +32,11 @@ _BATCHES = ("batch_size", "drop_last", "augment", "second_view", "image_size", "
 """The recipe's part in a batch."""
 _COMMON: dict[str, Common] = {}  # by setting key, which is a hash: true in every database
 
-_later = aliased(schema.Attempt)
-_ALONE = (
-    select(schema.Attempt.run_id)
+_DEATHS = (
+    select(schema.Attempt.run_id, func.count())
     .join(schema.Run, schema.Run.run_id == schema.Attempt.run_id)
-    .where(schema.Run.state == "waiting", schema.Attempt.outcome == "lost")
-    .where(
-        ~exists().where(
-            _later.run_id == schema.Attempt.run_id, _later.number > schema.Attempt.number, _later.checkpoints > 0
-        )
-    )
+    .where(schema.Run.state == "waiting", schema.Attempt.outcome == "lost", ~schema.Attempt.counted)
+    .group_by(schema.Attempt.run_id)
 )
 
 
@@ -69,11 +63,18 @@ def queue(database: Database, study: str | None) -> list[QueueRow]:
         found: dict[str, list[RowMapping]] = {}
         for row in connection.execute(runs).mappings():
             found.setdefault(row["run_id"], []).append(row)
-        alone = set(connection.scalars(_ALONE))
+        alone = set(connection.scalars(ALONE))
+        deaths: dict[str, int] = {row[0]: row[1] for row in connection.execute(_DEATHS)}
         excluded = set(connection.scalars(select(schema.Exclusion.run_id)))
         _learn_common(connection, {shown[0]["setting_key"] for shown in found.values()})
         rows = [
-            _queue_row(shown, tuple(dict.fromkeys(needed.get(run_id, ()))), run_id in alone, run_id in excluded)
+            _queue_row(
+                shown,
+                tuple(dict.fromkeys(needed.get(run_id, ()))),
+                run_id in alone,
+                deaths.get(run_id, 0),
+                run_id in excluded,
+            )
             for run_id, shown in found.items()
         ]
     return sorted(rows, key=lambda one: (one.purpose != "teacher", one.seed, one.row))
@@ -115,7 +116,7 @@ def common_of(form: Mapping[str, Any]) -> Common:
     return Common(dumps(batches), dumps([teachers, recipe.get("teacher_image_size")]) if trained else "")
 
 
-def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool, excluded: bool) -> QueueRow:
+def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool, deaths: int, excluded: bool) -> QueueRow:
     """One run; where several labels show it, it is named by the first and works for the most urgent."""
     run = shown[0]
     return QueueRow(
@@ -137,6 +138,7 @@ def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool, exc
         student=run["student"],
         common=_COMMON[run["setting_key"]],
         alone=alone,
+        deaths=deaths,
         excluded=excluded,
         reason=run["reason"],
         message=run["message"],

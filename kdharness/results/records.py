@@ -25,6 +25,8 @@ class Lease:
     fence: int
     attempt: int
     """Which counted attempt this is, from 1; attempts released by a signal are not counted."""
+    trial: bool = False
+    """A job died that had the run beside others, and now it has one to itself: with progress it is no suspect."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class QueueRow:
     """None: it shares nothing with anyone."""
     alone: bool = False
     """A job that had it died, and it has made no progress since: only a job of its own shows whose fault that was."""
+    deaths: int = 0
+    """How many jobs died that had it beside others."""
     excluded: bool = False
     """No mean takes it."""
     reason: str | None = None

@@ -25,8 +25,9 @@ from kdharness.runtime.packing import NvidiaMeter, Packing
 from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import study_tables, write_reports
 from kdharness.runtime.scheduler import RunOutcome, run_study
-from kdharness.runtime.slots import AUTO, choose_slots
+from kdharness.runtime.slots import AUTO, choose_slots, device_of
 from kdharness.runtime.until import parse_until
+from kdharness.runtime.warm_tables import WarmTables
 from kdharness.study.expand import Expansion, expand_at
 from kdharness.study.load import load_study
 from kdharness.study.searching.search import Search
@@ -84,6 +85,7 @@ def run_command(
         search=search,
         mirror=MirrorProcess(home, store, command) if mlflow_installed() else None,
         parts=parts((want.setting for want in expansion.wanted), expansion.dataset),
+        warm=WarmTables(store, home.tables, device_of(places[0]), options).runs,
         fail_fast=fail_fast,
         notify=notify,
         until=moment,

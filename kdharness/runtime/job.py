@@ -93,12 +93,12 @@ def _train(
             sink.settle()
     except Exception as error:  # noqa: BLE001  a bug or a failure below: it is written into the runs, not lost
         _fail(sink, error)
-    if not stop.requested:
+    if sink.leaving is None:
         _fail(sink, RuntimeError("training returned without a result"))
     for run_id in sink.unfinished:
         with suppress(LeaseLost):
             try:
-                sink.release(run_id, reason=stop.by)
+                sink.release(run_id, reason=sink.leaving or stop.by)
             except Unavailable as error:  # told to stop while it waited for the disk
                 sink.failed(run_id, error)
     return _exit_code(set(sink.endings.values()))

@@ -4,7 +4,8 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ GRACE_SECONDS = 30.0
 MAX_ATTEMPTS = 3
 """Attempts of a run without progress."""
 _WAIT_SECONDS = 5.0
+Warm = Callable[[Sequence[QueueRow]], AbstractSet[str]]
 LOW_DISK_BYTES = 512 << 20
 _LOOK_SHARE = 20  # with very many runs, looking takes at most a twentieth of the time
 
@@ -103,6 +105,7 @@ def run_study(
     search: Search | None = None,
     mirror: Mirror | None = None,
     parts: Mapping[str, float] | None = None,
+    warm: Warm | None = None,
     fail_fast: bool = False,
     grace_seconds: float = GRACE_SECONDS,
     notify: Sequence[str] = (),
@@ -113,7 +116,8 @@ def run_study(
 
     `parts`: by student what part of a job's memory one takes, where it is large. `notify`: the user's own command,
     told when all is done, when runs fail or diverge, and when the disk is low. `until`: jobs are let save so early that
-    they have ended by then. `packing`: which of the slots may be used at once.
+    they have ended by then. `packing`: which of the slots may be used at once. `warm`: which runs of a queue look up
+    what their teacher says.
 
     Exit codes: DONE; SOME_FAILED (a run failed or diverged, or could not start because of one); INTERRUPTED after
     Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
@@ -124,6 +128,7 @@ def run_study(
     notifier = Notifier(notify, study, lambda text: progress.say(text, bad=True))
     runner.notifier = notifier
     runner.packing = packing
+    runner.warm = warm
     if until is not None:
         runner.stop_at(until)
     with stop_on_signals() as stop, ExitStack() as stack:
@@ -169,6 +174,7 @@ class _Runner:
         self._grace = grace_seconds
         self.notifier = Notifier((), study, lambda _: None)
         self.packing: Packing | None = None
+        self.warm: Warm | None = None
         self._until: tuple[float, str] | None = None  # when to begin to stop, and how that is said
         self._kinds: dict[str, tuple[Kind, int]] = {}  # by slot: the job's kind, and its epochs when it began
         self._disk_is_low = False
@@ -304,6 +310,7 @@ class _Runner:
             free,
             slots=len(self._slots) if self.packing is None else len({device_of(slot) for slot in self._slots}),
             parts=self._parts,
+            warm=self.warm(self._queue) if free and self.warm is not None else frozenset(),
             ours=ours,
             given_up=given_up,
             stopping=stopping or self._failing,

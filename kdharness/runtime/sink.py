@@ -69,6 +69,7 @@ class JobSink:
         self._saved_at = dict.fromkeys(self._leases, time.monotonic())
         self._saved_step: dict[str, int] = {}
         self._waits: dict[str, str | None] = {}
+        self._cleared = False
         self.endings: dict[str, Ending] = {}
         self.teacher_sha256: dict[str, str | None] = {}
         """Per run the hash of the teacher weights it is fed, set before training."""
@@ -96,6 +97,7 @@ class JobSink:
             step = (end.epoch, end.step, end.metrics, saved)
             for old in self._patiently(lease, lambda: self._store.commit_epoch(lease, *step)):
                 (self._home.root / old.path).unlink(missing_ok=True)
+            self._cleared = lease.trial
 
     def finished(self, run_id: str, result: Finished) -> None:
         lease = self._settled_lease(run_id)
@@ -170,12 +172,22 @@ class JobSink:
 
     def stop_requested(self) -> bool:
         self._writer.look()
-        return self._stop.requested or all(self._gone(run_id) for run_id in self._leases)
+        return self.leaving is not None or all(self._gone(run_id) for run_id in self._leases)
 
     def checkpoint_due(self, run_id: str) -> bool:
         if self._gone(run_id):
             return True  # a lost or cancelled run is not trained to the end of its epoch: saving drops it
         return time.monotonic() - self._saved_at[run_id] >= self._checkpoint_seconds
+
+    @property
+    def leaving(self) -> str | None:
+        """Why what is unfinished goes back to the queue: a wish to stop, or a run tried alone that is no suspect now.
+
+        That one may go on beside others; in a job of its own it would have the teacher to itself to the end.
+        """
+        if self._stop.requested:
+            return self._stop.by
+        return "made progress alone" if self._cleared else None
 
     @property
     def unfinished(self) -> tuple[str, ...]:

@@ -8,9 +8,12 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.training.logit_table import LogitTable, TableKey
@@ -50,6 +53,21 @@ class Shelved:
     bytes: int
     used: float
     """When it was last opened: seconds since 1970."""
+
+    @property
+    def written(self) -> int:
+        """When a row was last added: nanoseconds since 1970, 0 before the first or once it is gone."""
+        with suppress(OSError):
+            return (self.folder / "blocks").stat().st_mtime_ns
+        return 0
+
+    @property
+    def filled(self) -> float:
+        """The part of its entries that are there; reads the whole index."""
+        with suppress(OSError):
+            index = np.fromfile(self.folder / "index", "<i4")
+            return np.count_nonzero(index) / max(len(index), 1)
+        return 0.0
 
 
 class TableShelf:

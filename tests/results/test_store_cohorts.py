@@ -70,6 +70,24 @@ def test_runs_killed_on_purpose_are_as_if_released(store):
     assert not row.alone and {one.outcome for one in store.run(row.run_id).history} == {"released"}
 
 
+def test_who_claims_a_suspect_by_itself_knows_it_and_how_often_jobs_died_around_it_is_told(store):
+    (first, second), leases = two(store)
+    assert not any(lease.trial for lease in leases)
+    for deaths in (1, 2):
+        store.reap(dead)
+        assert [row.deaths for row in store.queue()] == [deaths, deaths]
+        assert not any(one.trial for one in store.claim([first, second], Owner.current(), slot="cpu:0"))
+    store.reap(dead)
+    suspect = claim_one(store, first)
+    assert suspect.trial
+    store.commit_epoch(suspect, 1, 10, {}, checkpoint(1))
+    store.release(suspect, reason="made progress alone")
+    assert [(row.alone, row.deaths) for row in store.queue()] == [(False, 3), (True, 3)]
+    assert not claim_one(store, first).trial
+    store.reap(dead)
+    assert not claim_one(store, first).trial, "it died alone: nobody waits for it"
+
+
 def test_a_run_put_aside_waits_to_be_tried_alone(store):
     _, (lease, other) = two(store)
     store.release(lease, reason="oom", alone=True)

@@ -29,7 +29,7 @@ outcome = run_study(
 )
 sys.exit(outcome.exit_code)
 """
-PATIENCE = 60
+PATIENCE = 240
 
 
 def start_runner(home, *slots):
@@ -107,7 +107,7 @@ def test_stopped_and_killed_runners_leave_no_process_and_a_study_that_goes_on(ho
     assert jobs_of(home) == []
 
 
-def test_a_killed_cohort_counts_for_nobody_and_goes_on_one_by_one_to_the_same_bits(home, store, undisturbed):
+def test_a_killed_cohort_counts_for_nobody_and_goes_on_one_by_one_and_then_together(home, store, undisturbed):
     ids = ask(store, wanted())
     assert run_job(home, [ids["teacher0"]], slot="cpu:0") == ExitCode.DONE
     students = [ids["none0"], ids["kd0"]]
@@ -117,11 +117,14 @@ def test_a_killed_cohort_counts_for_nobody_and_goes_on_one_by_one_to_the_same_bi
     os.kill(pid, signal.SIGKILL)
     said, _ = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == ExitCode.DONE and "and 1 beside it: their job was killed by SIGKILL" in said
-    owners = set()
+    tried, last = set(), set()
     for run_id in students:
         run = store.run(run_id)
-        assert [(one.outcome, one.counted) for one in run.history] == [("lost", False), ("complete", True)]
-        assert run.attempts == 1
-        owners.add(run.history[-1].owner)
-    assert len(owners) == 2
+        lost, trial, *rest = run.history
+        assert (lost.outcome, lost.counted, run.attempts) == ("lost", False, 1)
+        tried.add(trial.owner)
+        if trial.outcome != "complete":  # there were epochs left
+            assert (trial.outcome, trial.reason, len(rest)) == ("released", "made progress alone", 1)
+            last.add(rest[0].owner)
+    assert len(tried) == 2 and len(last) <= 1
     assert {name: store.run(run_id).weights_sha256 for name, run_id in ids.items()} == undisturbed

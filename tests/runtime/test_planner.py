@@ -165,10 +165,29 @@ def test_memory_bounds_a_cohort():
     assert cohorts(large[1:], parts={"large": 7.0}) == ["1"], "a run that is too large for all bounds is trained alone"
 
 
-def test_a_run_that_may_have_brought_a_job_down_trains_alone():
+def test_a_run_that_may_have_brought_a_job_down_trains_alone_and_first():
     queue = [row("a", common=A), row("b", common=A, alone=True), row("c", common=A)]
-    assert cohorts(queue) == ["a c"]
-    assert cohorts(queue[1:]) == ["b"]
+    assert cohorts(queue) == ["b"]
+    assert cohorts(queue, ("a", "b")) == ["b", "a c"]
+    assert cohorts([row("0", common=A), row("1", common=A, alone=True, seed=1)]) == ["0"]
+
+
+def test_what_died_beside_others_has_twice_the_room_each_time():
+    many = [row(f"r{number}", common=A, deaths=2) for number in range(20)]
+    assert [len(start.run_ids) for start in plan(many, ("a",)).start] == [MOST_MEMBERS / 4]
+    assert cohorts([row("a", common=A, deaths=5), row("b", common=A)]) == ["a"]
+
+
+def test_runs_of_other_seeds_join_where_the_table_is_warm():
+    queue = [row(f"{name}{seed}", seed=seed, common=A) for seed in (0, 1, 2) for name in ("kd", "fitnet")]
+    warm = {"kd0", "kd1", "kd2"}
+    assert cohorts(queue, warm=warm) == ["kd0 fitnet0 kd1 kd2"]
+    assert cohorts(queue, ("a", "b"), warm=warm) == ["kd0 fitnet0 kd1", "fitnet1 kd2"]
+    assert cohorts(queue, tuple("abcdef"), warm=warm) == ["kd0", "fitnet0", "kd1", "fitnet1", "kd2", "fitnet2"]
+    other = [row("a", common=A), row("b", seed=1, common=B), row("c", seed=1, common=A, epoch=2)]
+    assert cohorts(other, warm={"a", "b", "c"}) == ["a"]
+    many = [row(str(seed), seed=seed, common=A) for seed in range(40)]
+    assert [len(start.run_ids) for start in plan(many, ("a",), warm=set(map(str, range(40)))).start] == [MOST_MEMBERS]
 
 
 def test_whatever_the_queue_no_slot_is_idle_and_every_run_trains_once():
