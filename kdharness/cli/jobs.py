@@ -31,10 +31,12 @@ def job(
     checkpoint_seconds: Annotated[float, typer.Option("--checkpoint-seconds")] = 300.0,
 ) -> None:
     """Train runs side by side until they are done or the process is told to stop."""
+    from kdharness.runtime.devices import offer_to_the_kernel
     from kdharness.runtime.job import run_job
     from kdharness.runtime.options import JobOptions
 
     options = JobOptions(data, threads, layout.value, checkpoint_seconds)
+    offer_to_the_kernel()
     raise typer.Exit(run_job(Home.at(home), run_ids, slot=slot, options=options))
 
 

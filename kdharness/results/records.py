@@ -17,6 +17,10 @@ UNAVAILABLE = "unavailable"
 """The reason of a run that waits for its disk or its database, and of an attempt that has waited in vain."""
 
 
+DEVICE_ERROR = "device error"
+"""The reason of an attempt whose device failed: the device's fault, or if it happens twice the run's."""
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to write for one run, until another claim raises the run's fence."""

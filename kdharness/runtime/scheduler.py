@@ -16,9 +16,9 @@ from kdharness.core.errors import ExitCode, Unavailable
 from kdharness.core.home import Home
 from kdharness.core.records import State
 from kdharness.results.owner import Owner, is_alive
-from kdharness.results.records import UNAVAILABLE, QueueRow, Reaped
+from kdharness.results.records import DEVICE_ERROR, UNAVAILABLE, QueueRow, Reaped
 from kdharness.results.store import Store
-from kdharness.runtime import patience
+from kdharness.runtime import devices, patience
 from kdharness.runtime.executors import Executor, Handle
 from kdharness.runtime.notify import Notifier
 from kdharness.runtime.outlook import Outlook
@@ -111,13 +111,14 @@ def run_study(
     notify: Sequence[str] = (),
     until: datetime | None = None,
     packing: Packing | None = None,
+    device_works: Callable[[str], bool] = devices.works,
 ) -> RunOutcome:
     """Bring every run of the study to an end, and wait for those that another runner has.
 
     `parts`: by student what part of a job's memory one takes, where it is large. `notify`: the user's own command,
     told when all is done, when runs fail or diverge, and when the disk is low. `until`: jobs are let save so early that
     they have ended by then. `packing`: which of the slots may be used at once. `warm`: which runs of a queue look up
-    what their teacher says.
+    what their teacher says. `device_works` is asked of a device on which a job failed.
 
     Exit codes: DONE; SOME_FAILED (a run failed or diverged, or could not start because of one); INTERRUPTED after
     Ctrl-C and STOPPED after another signal, both resumable. The first signal lets jobs save, the second kills them.
@@ -129,6 +130,7 @@ def run_study(
     runner.notifier = notifier
     runner.packing = packing
     runner.warm = warm
+    runner.device_works = device_works
     if until is not None:
         runner.stop_at(until)
     with stop_on_signals() as stop, ExitStack() as stack:
@@ -175,6 +177,10 @@ class _Runner:
         self.notifier = Notifier((), study, lambda _: None)
         self.packing: Packing | None = None
         self.warm: Warm | None = None
+        self.device_works: Callable[[str], bool] = devices.works
+        self._ended_on: dict[str, str] = {}  # run -> the slot of its last job
+        self._memory_kills = devices.memory_kills()
+        self._peaks: dict[str, float] = {}  # by slot: the most memory that its job has had, MiB
         self._until: tuple[float, str] | None = None  # when to begin to stop, and how that is said
         self._kinds: dict[str, tuple[Kind, int]] = {}  # by slot: the job's kind, and its epochs when it began
         self._disk_is_low = False
@@ -194,6 +200,7 @@ class _Runner:
         self._waits: dict[str, str | None] = {}  # run -> what it waits for, as it was last said
         self._waiting_since: float | None = None
         self._time_is_up = False
+        self._no_device = False
         self._given_up = ""  # what was waited for in vain
 
     def stop_at(self, moment: datetime) -> None:
@@ -236,7 +243,9 @@ class _Runner:
         behind = self._mirror.finish(wait=not stop.requested) if self._mirror is not None else None
         failed = tuple(self._failure(row) for row in self._queue if self._state(row) in ("failed", "diverged"))
         unfinished = sum(self._state(row) in ("waiting", "running") for row in self._queue) - len(self._plan.blocked)
-        if (self._given_up or self._time_is_up) and unfinished and not stop.requested:
+        if self._no_device and unfinished:
+            code = ExitCode.ENVIRONMENT_REFUSED
+        elif (self._given_up or self._time_is_up) and unfinished and not stop.requested:
             code = ExitCode.STOPPED
         elif stop.requested and unfinished:
             code = ExitCode.INTERRUPTED if stop.by == signal.SIGINT.name else ExitCode.STOPPED
@@ -281,9 +290,11 @@ class _Runner:
         """Runs of our jobs that have ended since the last look -> the job's exit code."""
         ended = {}
         for slot, handle in list(self._jobs.items()):
+            self._peaks[slot] = devices.peak_mib(handle.pid) or self._peaks.get(slot, 0.0)
             code = self._executor.poll(handle)
             if code is not None:
                 del self._jobs[slot]
+                self._ended_on.update(dict.fromkeys(handle.run_ids, slot))
                 ended.update(dict.fromkeys(handle.run_ids, code))
                 if code in (ExitCode.DONE, ExitCode.SOME_FAILED):
                     self._brought.update(handle.run_ids)
@@ -298,6 +309,7 @@ class _Runner:
         self._strike(ended)
         self._tell_waiting(ended)
         self._watch_disk()
+        self._quarantine(ended)
         stopping = stopping or bool(self._given_up)
         if self._announce() and not stopping and self._advance():
             self._queue = self._store.queue(self._study)
@@ -334,6 +346,22 @@ class _Runner:
         now = time.monotonic()
         self._look_at = now + max(LOOK_SECONDS, _LOOK_SHARE * (now - began))
 
+    def _quarantine(self, ended: Mapping[str, int]) -> None:
+        """Use no device any more on which a job failed and that does not answer a fresh process either."""
+        failed = {
+            device_of(self._ended_on[row.run_id]): row.message
+            for row in self._queue
+            if row.run_id in ended and row.state in ("waiting", "failed") and row.reason == DEVICE_ERROR
+        }
+        for device, message in failed.items():
+            if device not in {device_of(slot) for slot in self._slots} or self.device_works(device):
+                continue
+            self._slots = tuple(slot for slot in self._slots if device_of(slot) != device)
+            self._progress.say(f"{device} does not answer any more ({message}): no job is started on it", bad=True)
+            if not self._slots:
+                self._no_device = True
+                self._give_up("no device is left")
+
     def _measure(self) -> None:
         """Let the packing see what runs on each device."""
         if self.packing is None:
@@ -364,13 +392,22 @@ class _Runner:
                 jobs.setdefault(one.owner, []).append(one)
         for one, *beside in jobs.values():
             row = rows[one.run_id]
-            how = _how_ended(ended.get(one.run_id)) if one.cause == "dead" else "fell silent"
+            how = self._how_died(one.run_id, ended.get(one.run_id)) if one.cause == "dead" else "fell silent"
             goes_on = f"resuming after epoch {row.epoch}" if row.epoch else "starting over"
             what = f"; {goes_on} (attempt {one.attempts + 1})" if one.state == "waiting" else ""
             if beside and not self._killed:
                 what += ", each in a job of its own until it shows which one it was"
             others = f" and {len(beside)} beside it" if beside else ""
             self._progress.say(f"{_name(row)}{others}: {'their' if beside else 'its'} job {how}{what}", bad=True)
+
+    def _how_died(self, run_id: str, code: int | None) -> str:
+        kills = devices.memory_kills()
+        if code == -signal.SIGKILL and not self._killed:
+            peak = self._peaks.get(self._ended_on.get(run_id, ""), 0.0)
+            why = "out of memory, says the kernel" if kills > self._memory_kills else "maybe for its memory"
+            self._memory_kills = kills
+            return f"was killed by SIGKILL, {why}" + (f" (it had up to {peak:,.0f} MiB)" if peak else "")
+        return _how_ended(code)
 
     def _strike(self, ended: Mapping[str, int]) -> None:
         """Count jobs that ended before they claimed their runs: no attempt stands in the store for them.
@@ -497,4 +534,4 @@ def _how_ended(code: int | None) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    return f"was killed by {name}" + (", maybe for its memory" if -code == signal.SIGKILL else "")
+    return f"was killed by {name}"

@@ -19,7 +19,7 @@ from torch import Tensor
 from kdharness.core.errors import KdHarnessError, LeaseLost, Unavailable
 from kdharness.core.home import Home
 from kdharness.core.records import State
-from kdharness.results.records import UNAVAILABLE, Checkpoint, Lease
+from kdharness.results.records import DEVICE_ERROR, UNAVAILABLE, Checkpoint, Lease
 from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.options import CHECKPOINT_SECONDS
@@ -121,7 +121,7 @@ class JobSink:
             self._give_back(lease, error)
             return
         state, reason = classify(error)
-        if len(self._leases) > 1 and (reason == "oom" or isinstance(error, torch.AcceleratorError)):
+        if (len(self._leases) > 1 and reason == "oom") or (reason == DEVICE_ERROR and self._may_be_the_device_s(lease)):
             self._put_aside(lease, reason, error)
             return
         expected = isinstance(error, Diverged | KdHarnessError)
@@ -151,10 +151,19 @@ class JobSink:
 
         return patiently(work, waiting=waiting, stop=lambda: self._stop.requested)
 
+    def _may_be_the_device_s(self, lease: Lease) -> bool:
+        """A neighbour's fault or the device's, unless the run had a job of its own on this slot that ended so too."""
+        history = self._store.run(lease.run_id).history
+        slot = history[-1].slot
+        return len(self._leases) > 1 or not any(
+            one.reason == DEVICE_ERROR and one.slot == slot and one.number < lease.fence for one in history
+        )
+
     def _put_aside(self, lease: Lease, reason: str, error: Exception) -> None:
-        """What may be a neighbour's fault is found out in a job of its own."""
+        """What may be a neighbour's fault, or the device's, is found out in a job of its own."""
+        message = describe(error) if reason == DEVICE_ERROR else None  # the runner looks at the device then
         with self._noticing_loss(lease.run_id):
-            self._store.release(lease, reason=reason, alone=True)
+            self._store.release(lease, reason=reason, alone=True, message=message)
         self._end(lease.run_id, Ending.RELEASED)
         note(lease.run_id, f"put aside ({reason}): it goes on in a job of its own", error=error)
 
@@ -237,6 +246,8 @@ def classify(error: BaseException) -> tuple[State, str]:
         return "diverged", "nan"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "failed", "oom"
+    if isinstance(error, torch.AcceleratorError):
+        return "failed", DEVICE_ERROR
     return "failed", "error"
 
 
