@@ -14,7 +14,7 @@ from kdharness.core.home import Home
 from kdharness.core.plugins import plugins
 from kdharness.results.store import Store
 from kdharness.runtime.doctor import checkup, refuse
-from kdharness.runtime.evaluating import describe_all, evaluate_runs, require_libraries
+from kdharness.runtime.evaluating import describe_all, evaluate_runs, require_libraries, study_runs
 from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessExecutor
 from kdharness.runtime.figures import study_figures, write_drawings
 from kdharness.runtime.footprint import parts
@@ -183,8 +183,7 @@ def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:
 
 def _evaluate(store: Store, study: str, home: Home, data: Path, asked: Sequence[Analysis], console: Console) -> None:
     """The analyses that the study asks for, of every finished student that lacks them."""
-    runs = [row.run_id for row in store.queue(study) if row.state == "complete"]
-    for line in describe_all(evaluate_runs(home, store, runs, asked, data=data)):
+    for line in describe_all(evaluate_runs(home, store, study_runs(store, study), asked, data=data)):
         _say(console, line)
 
 

@@ -49,10 +49,15 @@ def require_libraries(asked: Sequence[Analysis]) -> None:
         raise EnvironmentRefused(f"{', '.join(needing)} needs scikit-learn", remedy='pip install "kdharness[report]"')
 
 
+def study_runs(store: Store, study: str) -> list[str]:
+    """The finished runs of a study, teachers first. Those of its search are analysed by name only: they are many."""
+    return [row.run_id for row in store.queue(study) if row.state == "complete" and row.purpose != "search"]
+
+
 def finished_runs(store: Store, what: str) -> list[str]:
-    """The finished runs of a study, its teachers first; or the one run that is meant. Raises BadInput for neither."""
+    """As `study_runs`, or the one run that is meant. Raises BadInput for neither, and where nothing is finished."""
     if any(study.name == what for study in store.studies()):
-        runs = [row.run_id for row in store.queue(what) if row.state == "complete"]
+        runs = study_runs(store, what)
         if not runs:
             raise BadInput("no run is finished yet", where=what)
         return runs
@@ -133,14 +138,15 @@ def _computed(shelf: "Shelf", run: RunRow, missing: Sequence[Analysis]) -> Itera
     from kdharness.evaluation.accuracy import score
     from kdharness.runtime.trained import Trained, agrees
 
-    try:
-        trained = Trained(shelf, run.run_id)
-    except BadInput as error:
-        yield from ((one, error.what) for one in missing)
-        return
-    judged = trained.judged()
-    split = "val" if run.setting.validation else "test"
-    agrees(run.metrics.get(f"{split}_top1_last"), score(judged.logits, judged.labels).top1, len(judged.labels))
+    trained = Trained(shelf, run.run_id)
+    judged: Judged | str = ""
+    if any(one.name != "cost" for one in missing):
+        try:
+            judged = trained.judged()
+            top1 = run.metrics.get(f"{'val' if run.setting.validation else 'test'}_top1_last")
+            agrees(top1, score(judged.logits, judged.labels).top1, len(judged.labels))
+        except BadInput as error:
+            judged = error.what
     for one in sorted(missing, key=lambda one: one.name == "cost"):  # a cost is measured by training on
         try:
             yield one, _found(one, trained, judged)
@@ -148,15 +154,17 @@ def _computed(shelf: "Shelf", run: RunRow, missing: Sequence[Analysis]) -> Itera
             yield one, error.what
 
 
-def _found(one: Analysis, trained: "Trained", judged: "Judged") -> "Found | str":
+def _found(one: Analysis, trained: "Trained", judged: "Judged | str") -> "Found | str":
     from kdharness.evaluation.analyses import OF_OUTPUTS
 
+    if one.name == "cost":
+        return trained.cost()
+    if isinstance(judged, str):
+        return judged
     if one.to is not None:
         if trained.setting.validation:
             return "a search run never sees a test split"
         return trained.transfer(one.to)
-    if one.name == "cost":
-        return trained.cost()
     if one.name == "gradients":
         return trained.gradients()
     return OF_OUTPUTS[one.name](judged) or "it learned from no trained teacher"

@@ -132,7 +132,8 @@ def _table(frame: "pd.DataFrame", spec: FigureSpec) -> "Table":
 
     if spec.x is None or (spec.kind == "heat-map" and spec.lines is None):
         raise BadInput(f"a figure of kind {spec.kind} needs an axis", remedy="x: LABEL.temperature, for example")
-    return build_table(frame, _table_spec(spec, rows=spec.lines or "distiller", columns=spec.x))
+    rows = spec.lines or ("pair" if spec.x == "distiller" else "distiller")
+    return build_table(frame, _table_spec(spec, rows=rows, columns=spec.x))
 
 
 def _table_spec(spec: FigureSpec, **sides: str) -> TableSpec:

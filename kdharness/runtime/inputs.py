@@ -69,14 +69,14 @@ def trained_weights(home: Home, store: Store, run: RunKey) -> tuple[Mapping[str,
     path = home.weights(run_id)
     expected = store.weights_of(run)
     if expected is None:
-        raise BadInput(f"the teacher's run {run_id} is not complete")
+        raise BadInput(f"run {run_id} is not complete")
     if not path.exists():
-        raise EnvironmentRefused(f"the weights of teacher run {run_id} are gone", where=str(path), remedy=_REMEDY)
+        raise EnvironmentRefused(f"the weights of run {run_id} are gone", where=str(path), remedy=_REMEDY)
     state = weights.load_weights(path)
     found = weights.weights_sha256(state)
     if found != expected:
         raise EnvironmentRefused(
-            f"the weights of teacher run {run_id} are damaged: sha256 {found[:12]}, recorded {expected[:12]}",
+            f"the weights of run {run_id} are damaged: sha256 {found[:12]}, recorded {expected[:12]}",
             where=str(path),
             remedy=_REMEDY,
         )

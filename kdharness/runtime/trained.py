@@ -52,8 +52,7 @@ class Trained:
     """The student of a finished run with its teacher, in eval mode."""
 
     def __init__(self, shelf: Shelf, run_id: str) -> None:
-        """Raises EnvironmentRefused where weights are gone or damaged; BadInput where they are not all it was judged
-        by."""
+        """Raises EnvironmentRefused where weights are gone or damaged."""
         self._shelf = shelf
         self.setting, seed = shelf.store.setting(run_id)
         weights, _ = trained_weights(shelf.home, shelf.store, RunKey(setting_key=self.setting.key, seed=seed))
@@ -64,11 +63,6 @@ class Trained:
         self._seed = seed
         self._run = training_run(Member(run_id, self.setting, seed, taught_by), self._data, teachers)
         self._alone = type(self._run.distiller).predict is Distiller.predict
-        if not self._alone and self._run.adapters.state_dict():
-            raise BadInput(
-                f"{self.setting.distiller} judges its student together with what it trained beside it, which is not "
-                "kept"
-            )
         self._run.student.load_state_dict(dict(weights))
         self._run.begin(len(self._run.phases), self.setting.recipe.epochs)
         self._run.eval_mode()
@@ -79,7 +73,12 @@ class Trained:
         return self._data.evaluation(self.setting.validation, self.setting.recipe.image_size)
 
     def judged(self) -> Judged:
-        """What student and teacher say to them."""
+        """What student and teacher say to them. Raises BadInput where the kept weights are not all it was judged by."""
+        if not self._alone and self._run.adapters.state_dict():
+            raise BadInput(
+                f"{self.setting.distiller} judges its student together with what it trained beside it, which is not "
+                "kept"
+            )
         taught = self._run.teacher is not None
         recipe = self.setting.recipe
         return judge(

@@ -25,6 +25,8 @@ def check_figures(
             name = getattr(figure, key)
             if name is not None and figure.kind in _NEEDS and name not in PLACES and name not in axes:
                 found.unknown((*place, key), "axis", name, {*PLACES, *axes})
+        if figure.x is not None and figure.x == figure.lines:
+            found.say((*place, "lines"), f"x and lines are both `{figure.x}`")
         for number, name in enumerate(figure.rows):
             if labels is not None and name not in labels and name != HOLE:
                 found.unknown((*place, "rows", number), "row", name, labels)

@@ -72,6 +72,13 @@ def test_names_on_the_axis_are_not_joined():
     assert number_of("temperature=0.5") == 0.5 and number_of("augment=crop") is None and number_of("kd") is None
 
 
+def test_methods_on_the_axis_of_pairs():
+    runs = frame(seeds("none", 89.0), seeds("kd", 90.0, row=1))
+    (axes,) = line(build_table(runs, TableSpec(rows="pair", columns="distiller")), axis="distiller").figure.axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["none", "kd"]
+    assert axes.containers[0][0].get_ydata() == pytest.approx([89.0, 90.0])
+
+
 def test_a_heat_map_shows_every_mean_and_the_best_in_bold():
     table = build_table(ablated().query("label == 'KD'"), TableSpec(rows="KD.kd_weight", columns="KD.temperature"))
     drawing = heat_map(table, across="KD.temperature", down="KD.kd_weight")
@@ -228,6 +235,13 @@ def test_the_hardest_classes_are_a_table_with_marks():
     rows = drawing.caption.split("\n\n")[1].splitlines()
     assert rows[0] == "| class | teacher | KD | KD+LS |"
     assert rows[2] == "| 0 | 22.0 | 0.0* | 0.0* |" and rows[-1] == "| 9 | 4.0 | 9.0 | 9.0 |"
+
+
+def test_no_class_below_the_teacher_leaves_the_axes_in_place():
+    worse = arrays("hardest") | {"student": np.full(12, 90.0)}
+    figure = OF_ANALYSES["hardest"]([Panel("KD", worse)]).figure
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().height > 0.5
 
 
 def test_looks_differ_in_grey_too():

@@ -94,8 +94,9 @@ def test_a_student_judged_with_its_adapters_cannot_be_rebuilt(trained, monkeypat
 
     monkeypatch.setattr(KD, "predict", lambda self, student, teacher: student.logits)
     monkeypatch.setattr(KD, "build", lambda self, student, teacher, context: torch.nn.Linear(1, 1))
-    found = analysed(trained, "kd0", "calibration", again=True)
-    assert "judges its student together with" in found.skipped["calibration"] and not found.computed
+    found = analysed(trained, "kd0", "calibration", "cost", again=True)
+    assert "judges its student together with" in found.skipped["calibration"]
+    assert found.computed == ("cost",) and found.metrics["train_extra_parameters"] == 2  # what it costs is no secret
 
 
 def test_damaged_weights_store_nothing(trained):

@@ -153,6 +153,7 @@ def test_the_sound_study_has_no_problem() -> None:
         (change("seeds:", "figures: [{x: pairs}]"), ["10:15: unknown axis 'pairs', did you mean `pair`?"]),
         (change("seeds:", "figures: [{x: pair, y: test_topp1}]"), ["10:24: unknown metric 'test_topp1', did you "]),
         (change("seeds:", "figures: [{kind: heat-map, x: pair}]"), ["10:11: a figure of kind heat-map needs `lines`"]),
+        (change("seeds:", "figures: [{x: pair, lines: pair}]"), ["10:28: x and lines are both `pair`"]),
         (change("seeds:", "figures: [{kind: curves, x: pair}]"), ["10:26: a figure of kind curves has no `x`"]),
         (change("seeds:", "figures: [{kind: pareto, x: train_second}]"), ["10:29: unknown metric 'train_second', d"]),
         (change("seeds:", "figures: [{kind: pareto, rows: [kdd]}]"), ["10:33: unknown row 'kdd', did you mean `kd`?"]),

@@ -26,16 +26,17 @@ def hardest(drawn: Sequence[Panel]) -> Drawing:
         below = own < teacher
         beside = at + 0.6 * ((number + 0.5) / len(drawn) - 0.5)
         axes.plot(beside, own, label=panel.label, clip_on=False, **{**look(number), "linestyle": "none"})
-        axes.plot(
-            beside[below],
-            own[below],
-            "o",
-            clip_on=False,
-            markersize=8,
-            fillstyle="none",
-            color="black",
-            markeredgewidth=0.6,
-        )
+        if below.any():  # an empty line that may leave the axes would push them aside
+            axes.plot(
+                beside[below],
+                own[below],
+                "o",
+                clip_on=False,
+                markersize=8,
+                fillstyle="none",
+                color="black",
+                markeredgewidth=0.6,
+            )
         for cell, error, better in zip(cells, own, below, strict=True):
             cell.append(f"{error:.1f}{'*' if better else ''}")
     axes.set_xticks(at, [str(number) for number in chosen])
