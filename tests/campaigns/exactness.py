@@ -29,6 +29,7 @@ from kdharness.distillers.registry import DISTILLERS
 from kdharness.models.registry import MODELS
 from kdharness.training import checkpoint
 from kdharness.training.cohort import EpochEnd, Finished, Member, train_cohort
+from kdharness.training.table_filling import AGREEMENT
 from kdharness.training.table_shelf import TableShelf
 
 sys.path.append(str(Path(__file__).parents[1] / "distillers"))
@@ -247,8 +248,8 @@ def ways(trainer: Trainer, folder: Path, process: bool = True) -> dict[str, Call
     return found | ({"process": trainer.in_another_process} if process else {})
 
 
-def compare(group: Group, process: bool = True) -> tuple[dict[str, list[str]], int]:
-    """Way -> the distillers whose bits differ, and how many tables were kept."""
+def compare(group: Group, process: bool = True) -> tuple[dict[str, list[str]], str]:
+    """Way -> the distillers whose bits differ; and how many of the tables begun answered at every size of batch."""
     trainer = Trainer(group)
     reference = trainer.alone()
     differ = {}
@@ -256,7 +257,8 @@ def compare(group: Group, process: bool = True) -> tuple[dict[str, list[str]], i
         for way, tried in ways(trainer, Path(folder), process).items():
             found = tried()
             differ[way] = [case[0] for case, value in reference.items() if found.get(case) != value]
-        return differ, len(TableShelf(Path(folder) / "tables").tables())
+        begun = [table.folder / AGREEMENT for table in TableShelf(Path(folder) / "tables").tables()]
+        return differ, f"{sum(all(json.loads(path.read_bytes()).values()) for path in begun)}/{len(begun)}"
 
 
 def main() -> int:
@@ -268,10 +270,10 @@ def main() -> int:
         differ, tables = compare(group)
         many = len(group.distillers)
         cells = [f"{many - len(names)}/{many} {' '.join(names)}".strip() for names in differ.values()]
-        table.add_row(group.name, str(many), str(tables), *cells)
+        table.add_row(group.name, str(many), tables, *cells)
         compared += many * len(differ)
         equal += sum(many - len(names) for names in differ.values())
-        console.print(f"{time.monotonic() - began:6.0f} s  {group.name}: {', '.join(cells)}")
+        console.print(f"{time.monotonic() - began:6.0f} s  {group.name}: tables {tables}; {', '.join(cells)}")
     console.print(table)
     console.print(f"{equal} of {compared} comparisons equal, {time.monotonic() - began:.0f} s")
     return int(equal < compared)

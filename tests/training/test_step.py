@@ -257,6 +257,16 @@ def test_small_batches_of_a_teacher_are_padded() -> None:
     assert rows == [16, 20]
 
 
+def test_a_teacher_in_train_mode_sees_the_batch_as_it_is() -> None:
+    run = run_of(Everything(Everything.Config()))
+    run.begin(2, 1)
+    assert run.teacher is not None and run.teacher.training
+    rows: list[int] = []
+    run.teacher.conv0.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    run.step(batch(5, run.dtype), None, 0, 0)
+    assert rows[:2] == [5, 5]  # both views; repeats would enter the batch statistics
+
+
 def test_the_teachers_pooled_features_are_for_those_who_ask() -> None:
     class Curious(Taught):
         def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
