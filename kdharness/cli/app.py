@@ -12,6 +12,7 @@ import typer
 from kdharness import __version__
 from kdharness.cli import (
     analyses,
+    bench,
     clearing,
     data,
     distillers,
@@ -53,6 +54,7 @@ for commands in (
     data,
     teachers,
     teacher_tables,
+    bench,
     serve,
     jobs,
 ):

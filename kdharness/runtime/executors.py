@@ -80,7 +80,7 @@ class SubprocessExecutor:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env=_environment(slot, self._options.threads),
+                    env=job_environment(slot, self._options.threads),
                     start_new_session=True,
                 )
         except OSError as error:
@@ -126,7 +126,7 @@ class InProcessExecutor:
         """Nothing to do: it has ended."""
 
 
-def _environment(slot: str, threads: int) -> Mapping[str, str]:
+def job_environment(slot: str, threads: int) -> Mapping[str, str]:
     """The job's environment: whose child it is, and on a CPU slot how many threads every numeric library may have.
 
     The libraries read the variable when they are loaded; a library that started two threads and was told later
