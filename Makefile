@@ -1,8 +1,9 @@
-# make env | quickstart | test | exact | lint | bundle. Nothing is done twice: .venv/.ready stamps a finished set-up.
+# make env | quickstart | test | exact | chaos | chaos-long | guards | lint | bundle.
+# Nothing is done twice: .venv/.ready stamps a finished set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env quickstart test exact lint bundle
+.PHONY: env quickstart test exact chaos chaos-long guards lint bundle
 env: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -19,6 +20,15 @@ test: env
 
 exact: env
 	$(BIN)/python tests/campaigns/exactness.py
+
+chaos: env
+	$(BIN)/python tests/campaigns/chaos
+
+chaos-long: env
+	$(BIN)/python tests/campaigns/chaos --size long
+
+guards: env
+	$(BIN)/python tests/campaigns/guards.py
 
 lint: env
 	$(BIN)/ruff check .

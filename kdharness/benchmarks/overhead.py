@@ -34,6 +34,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.signals import Stop
 from kdharness.runtime.sink import JobSink
+from kdharness.runtime.watchdog import Watchdog
 from kdharness.runtime.writer import Writer
 from kdharness.training.cohort import train_cohort
 from kdharness.training.data import Data, Point
@@ -178,8 +179,8 @@ def _saves(run: WantedRun, teacher: Weights, dataset: Dataset, home: Home, count
     store.save_study("bench", "study: bench\n", [run], path="bench.yaml", spec={})
     leases = store.claim([run.run_id], Owner.current(), slot="cpu:0")
     assert leases is not None
-    with Heartbeat(store, leases) as heartbeat, Writer() as writer:
-        sink = _Saves(JobSink(home, store, leases, heartbeat, Stop(), writer), writer, count)
+    with Heartbeat(store, leases) as heartbeat, Watchdog(lambda _: None) as watchdog, Writer() as writer:
+        sink = _Saves(JobSink(home, store, leases, heartbeat, watchdog, Stop(), writer), writer, count)
         train_cohort([Member(run.run_id, run.setting, run.seed, (teacher,))], dataset, Execution(), sink)
     store.close()
     return sink.readings[1:]

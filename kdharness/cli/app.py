@@ -31,6 +31,7 @@ from kdharness.cli import (
 )
 from kdharness.core.errors import ExitCode, KdHarnessError
 from kdharness.core.plugins import configured_plugins, use_plugins
+from kdharness.core.printable import printable
 
 app = typer.Typer(
     name="kdharness",
@@ -85,7 +86,7 @@ def main() -> None:
     except KdHarnessError as error:
         if os.environ.get("KDHARNESS_DEBUG"):
             traceback.print_exc()
-        typer.echo(str(error) if error.is_list else f"error: {error}", err=True)
+        typer.echo(printable(str(error) if error.is_list else f"error: {error}"), err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to go on", err=True)

@@ -9,6 +9,7 @@ import typer
 from kdharness.cli.options import DataOption, HomeOption, JsonOption, StudyName, echo_json
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
+from kdharness.core.printable import printable
 
 if TYPE_CHECKING:
     from kdharness.results.records import Note
@@ -141,7 +142,7 @@ def logs(
     path = Home.at(home).log(run_id)
     if not path.exists():
         raise BadInput(f"run {run_id} has written nothing yet", where=str(path))
-    typer.echo(path.read_text(errors="replace"), nl=False)
+    typer.echo(printable(path.read_text(errors="replace")), nl=False)
 
 
 def log(study: StudyName, home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -34,7 +34,7 @@ def gate(path: Path, timeout: float) -> Iterator[None]:
             raise Unavailable(
                 f"the write lock has been held by process {_holder(path)} for {timeout:g} s",
                 where=str(path),
-                remedy="see what that process does (is it stopped?); everything committed so far is kept",
+                remedy="see what that process does, then run again: everything committed so far is kept",
             ) from None
     try:
         os.pwrite(file, f"{os.getpid():<20}\n".encode(), 0)
@@ -69,10 +69,13 @@ def _wait(file: int, timeout: float) -> bool:
 
 
 def _holder(path: Path) -> str:
+    """Its pid, and whether it is stopped (SIGSTOP, Ctrl-Z, a debugger)."""
     try:
-        return path.read_text().strip() or "unknown"
+        pid = path.read_text().strip()
+        state = (Path("/proc") / pid / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "unknown"
+    return f"{pid} (stopped)" if state in "tT" else pid
 
 
 def lock_holders(path: Path, locks: Path = Path("/proc/locks"), proc: Path = Path("/proc")) -> list[str]:

@@ -168,7 +168,9 @@ def write_attempt(connection: Connection, run_id: str, number: int, **values: An
     connection.execute(_ATTEMPT, {"its_run": run_id, "its_number": number, **values})
 
 
-def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: int, blame: bool) -> list[Reaped]:
+def reap(
+    database: Database, is_alive: Callable[[Owner], bool], max_attempts: int, blame: bool, how: Mapping[str, str]
+) -> list[Reaped]:
     """See Store.reap."""
     with database.read() as connection:
         running = connection.execute(select(schema.Run).where(schema.Run.state == "running")).mappings().all()
@@ -191,13 +193,15 @@ def reap(database: Database, is_alive: Callable[[Owner], bool], max_attempts: in
         reaped = []
         for row, owner, cause in found:
             one = Reaped(row["run_id"], "waiting", row["attempts"], cause, owner, had[owner] - 1)
-            reaped.append(_take(connection, row, one, max_attempts, blame))
+            reaped.append(_take(connection, row, one, max_attempts, blame, how.get(row["run_id"])))
         taken = [each for each in reaped if each is not None]
         outbox.mark_runs(connection, [each.run_id for each in taken], "state")
     return taken
 
 
-def _take(connection: Connection, row: RowMapping, taken: Reaped, max_attempts: int, blame: bool) -> Reaped | None:
+def _take(
+    connection: Connection, row: RowMapping, taken: Reaped, max_attempts: int, blame: bool, how: str | None
+) -> Reaped | None:
     """Take the run if nothing has moved since `row` was read; None if a heartbeat or another reaper came first."""
     run_id, fence, futile = row["run_id"], row["fence"], row["futile"]
     counted = blame and not taken.beside
@@ -207,6 +211,7 @@ def _take(connection: Connection, row: RowMapping, taken: Reaped, max_attempts: 
     told: dict[str, Any] = {"reason": None, "message": None, "finished_ms": None}
     if counted and futile >= max_attempts:
         message = f"{futile} attempts in a row ended without a new checkpoint"
+        message += f"; the last {how}" if how else ""
         taken = replace(taken, state="failed")
         told = {"reason": "no progress", "message": message, "finished_ms": now_ms()}
     taken = replace(taken, attempts=taken.attempts - (not counted))
@@ -220,8 +225,8 @@ def _take(connection: Connection, row: RowMapping, taken: Reaped, max_attempts: 
     if not connection.execute(unmoved.values(becomes)).rowcount:
         return None
     outcome, reason = ("lost", taken.cause) if blame else ("released", "killed")
-    how = {"outcome": outcome, "reason": reason, "counted": counted}
-    write_attempt(connection, run_id, fence, finished_ms=now_ms(), **how)
+    ended = {"outcome": outcome, "reason": reason, "message": how, "counted": counted}
+    write_attempt(connection, run_id, fence, finished_ms=now_ms(), **ended)
     return taken
 
 

@@ -250,14 +250,22 @@ class Store:
         """
         holding.release(self._database, lease, reason, alone, message)
 
-    def reap(self, is_alive: Callable[[Owner], bool], max_attempts: int = 3, *, blame: bool = True) -> list[Reaped]:
+    def reap(
+        self,
+        is_alive: Callable[[Owner], bool],
+        max_attempts: int = 3,
+        *,
+        blame: bool = True,
+        how: Mapping[str, str] | None = None,
+    ) -> list[Reaped]:
         """Take running runs from owners that are dead or whose lease has ended: back to waiting, to be tried alone.
 
         The attempt counts for a run that its owner had alone; of several beside each other nobody knows whose fault
         it was. After `max_attempts` counted attempts in a row that committed no checkpoint the run is failed.
-        Without `blame` (the owners were killed on purpose) it is as if they had released them.
+        Without `blame` (the owners were killed on purpose) it is as if they had released them. `how`: run -> how its
+        process ended, in words, where that is known.
         """
-        return holding.reap(self._database, is_alive, max_attempts, blame)
+        return holding.reap(self._database, is_alive, max_attempts, blame, how or {})
 
     def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int:
         """How many runs wait again: the named ones that ended without a result, or all failed and cancelled ones."""

@@ -2,8 +2,9 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdharness.core.errors import BadInput, ExitCode, LeaseLost, Unavailable
@@ -12,13 +13,15 @@ from kdharness.core.records import Execution
 from kdharness.results.owner import Owner
 from kdharness.results.records import Lease
 from kdharness.results.store import Store
+from kdharness.runtime import parent
 from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.options import JOB_DEFAULTS, JobOptions
 from kdharness.runtime.parent import ParentWatch
 from kdharness.runtime.patience import patiently
-from kdharness.runtime.runlog import run_logs
+from kdharness.runtime.runlog import note, run_logs
 from kdharness.runtime.signals import Stop, stop_on_signals
 from kdharness.runtime.slots import device_of
+from kdharness.runtime.watchdog import Watchdog, end_hung
 from kdharness.runtime.writer import Writer
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str, options: JobOption
     """
     device = device_of(slot)
     with stop_on_signals() as stop, ParentWatch(lambda: stop.request("parent's death"), exit_code=ExitCode.STOPPED):
+        if parent.ENVIRONMENT in os.environ:
+            _be_first_out_of_memory()
         store = Store(home)
         owner = Owner.current()
         leases = patiently(
@@ -45,8 +50,31 @@ def run_job(home: Home, run_ids: Sequence[str], *, slot: str, options: JobOption
         if len(leases) > 1:
             where += f" · {len(leases)} runs side by side, what the process itself says is with {run_ids[0]}"
         headers = {lease.run_id: f"attempt {lease.attempt} · {where}" for lease in leases}
-        with run_logs(home, headers), Heartbeat(store, leases) as heartbeat, Writer() as writer:
-            return _train(home, store, leases, heartbeat, writer, stop, device, options)
+        with (
+            run_logs(home, headers),
+            Heartbeat(store, leases) as heartbeat,
+            Watchdog(_hung(run_ids)) as watchdog,
+            Writer() as writer,
+        ):
+            return _train(home, store, leases, heartbeat, watchdog, writer, stop, device, options)
+
+
+def _be_first_out_of_memory() -> None:
+    """Short of memory, the kernel is to end a job and not its runner."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _hung(run_ids: Sequence[str]) -> Callable[[float], None]:
+    """What to do when training stands still."""
+
+    def on_hang(seconds: float) -> None:
+        where = f"the stacks of its threads are in the log of {run_ids[0]}"
+        for run_id in run_ids:
+            note(run_id, f"no step for {seconds:.0f} s: it hangs and is ended; {where}")
+        end_hung()
+
+    return on_hang
 
 
 def _train(
@@ -54,6 +82,7 @@ def _train(
     store: Store,
     leases: Sequence[Lease],
     heartbeat: Heartbeat,
+    watchdog: Watchdog,
     writer: Writer,
     stop: Stop,
     device: str,
@@ -70,7 +99,8 @@ def _train(
     execution = Execution(device=device, threads=options.threads, layout=options.layout, tables=home.tables)
     if device == "cpu":
         torch.set_num_threads(execution.threads)
-    sink = JobSink(home, store, leases, heartbeat, stop, writer, checkpoint_seconds=options.checkpoint_seconds)
+    saving = options.checkpoint_seconds
+    sink = JobSink(home, store, leases, heartbeat, watchdog, stop, writer, checkpoint_seconds=saving)
     members = []
     commit, versions, name = provenance.commit(), provenance.versions(), provenance.device_name(device)
     for lease in leases:

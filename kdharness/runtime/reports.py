@@ -1,6 +1,5 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdharness.core.home import Home
 from kdharness.core.records import TableSpec
 from kdharness.results.store import Store
+from kdharness.training.files import write_durably
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +71,5 @@ def write_reports(home: Home, study: str, tables: Sequence["Table"]) -> list[Pat
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file's text; a reader sees the old text or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    unfinished.replace(path)
+    """Replace the file's text; a reader sees the old text or the new one, never a part, also after a power cut."""
+    write_durably(path, text.encode())

@@ -383,7 +383,12 @@ class _Runner:
 
     def _rescue(self, ended: Mapping[str, int]) -> None:
         """Give runs of dead owners back to the queue, and read it anew."""
-        reaped = self._store.reap(is_alive, MAX_ATTEMPTS, blame=not self._killed)
+        told = {run_id: _how_ended(code) for run_id, code in ended.items()}
+        reaped = self._store.reap(is_alive, MAX_ATTEMPTS, blame=not self._killed, how=told)
+        silent = {(one.run_id, one.owner.pid) for one in reaped if one.cause == "expired"}
+        for handle in self._jobs.values():
+            if any((run_id, handle.pid) in silent for run_id in handle.run_ids):
+                self._executor.cancel(handle, now=True)  # it stands still as a whole, or it would have renewed them
         self._queue = self._store.queue(self._study)
         rows = {row.run_id: row for row in self._queue}
         jobs: dict[Owner, list[Reaped]] = {}

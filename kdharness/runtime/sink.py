@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kdharness.core.errors import KdHarnessError, LeaseLost, Unavailable
 from kdharness.core.home import Home
+from kdharness.core.printable import printable
 from kdharness.core.records import State
 from kdharness.results.records import DEVICE_ERROR, UNAVAILABLE, Checkpoint, Lease
 from kdharness.results.store import Store
@@ -26,6 +27,7 @@ from kdharness.runtime.options import CHECKPOINT_SECONDS
 from kdharness.runtime.patience import patiently
 from kdharness.runtime.runlog import note
 from kdharness.runtime.signals import Stop
+from kdharness.runtime.watchdog import Watchdog
 from kdharness.runtime.writer import Writer
 from kdharness.training import checkpoint, weights
 from kdharness.training.members import Diverged, EpochEnd, Finished
@@ -54,6 +56,7 @@ class JobSink:
         store: Store,
         leases: Sequence[Lease],
         heartbeat: Heartbeat,
+        watchdog: Watchdog,
         stop: Stop,
         writer: Writer,
         *,
@@ -63,6 +66,7 @@ class JobSink:
         self._store = store
         self._leases = {lease.run_id: lease for lease in leases}
         self._heartbeat = heartbeat
+        self._watchdog = watchdog
         self._stop = stop
         self._writer = writer
         self._checkpoint_seconds = checkpoint_seconds
@@ -141,6 +145,7 @@ class JobSink:
         """What `work` returns, once the disk and the database allow it; the run's row says what it waits for."""
 
         def waiting(error: Unavailable | None) -> None:
+            self._watchdog.step()  # what waits does not hang
             message = None if error is None else describe(error)
             if message == self._waits.get(lease.run_id):
                 return
@@ -181,6 +186,7 @@ class JobSink:
 
     def stop_requested(self) -> bool:
         self._writer.look()
+        self._watchdog.step()
         return self.leaving is not None or all(self._gone(run_id) for run_id in self._leases)
 
     def checkpoint_due(self, run_id: str) -> bool:
@@ -253,7 +259,7 @@ def classify(error: BaseException) -> tuple[State, str]:
 
 def describe(error: BaseException) -> str:
     """One line on what went wrong, for `status` and the end of `run`; the traceback is in the run's log."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, Diverged | KdHarnessError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

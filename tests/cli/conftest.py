@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_study import STUDY
+from small_study import CANARY, SECRET, STUDY
 
 from kdharness.cli.app import main
 
@@ -50,6 +50,8 @@ def finished(tmp_path_factory) -> Path:
     with (place / "out.txt").open("w") as out:
         patch = pytest.MonkeyPatch()
         patch.setattr("kdharness.runtime.command.mlflow_installed", lambda: False)
+        for name in SECRET:
+            patch.setenv(name, CANARY)
         code = run_command(place / "small.yaml", Home(place / "home"), console=Console(file=out), in_process=True)
         patch.undo()
     assert code == 0, (place / "out.txt").read_text()

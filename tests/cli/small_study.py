@@ -1,4 +1,7 @@
-"""A study of five short runs."""
+"""A study of five short runs, and what its environment holds that nobody may find again."""
+
+CANARY = "canary-5b1f"
+SECRET = ("WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "MY_NOTES")
 
 STUDY = """\
 study: small

@@ -5,6 +5,7 @@ import math
 import shutil
 
 import pytest
+from small_study import CANARY, SECRET
 
 from kdharness.tracking.mlflow import sqlite_uri
 
@@ -35,9 +36,11 @@ def mirrored(home):
     return found, client, {run.data.tags["kdharness.run_id"]: run.info.run_id for run in children}
 
 
-def test_sync_makes_mlflow_equal_and_again_after_a_loss(kdharness, finished, tmp_path):
+def test_sync_makes_mlflow_equal_and_again_after_a_loss(kdharness, finished, tmp_path, monkeypatch):
     home = tmp_path / "home"
     shutil.copytree(finished, home)
+    for name in SECRET:
+        monkeypatch.setenv(name, CANARY)
     told = kdharness("sync", "--home", home)
     assert told.code == 0 and "told MLflow 5 records" in told.out
     exported = [json.loads(line) for line in kdharness("export", "small", "--json", "--home", home).out.splitlines()]
@@ -63,3 +66,6 @@ def test_sync_makes_mlflow_equal_and_again_after_a_loss(kdharness, finished, tmp
     client.delete_run(next(iter(ids.values())))
     assert "told MLflow 5 records" in kdharness("sync", "--all", "--home", home).out
     compare()
+
+    written = [path for path in home.rglob("*") if path.is_file()]
+    assert len(written) > 20 and not [path for path in written if CANARY.encode() in path.read_bytes()]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sample_study import claim_one, open_store, save, wanted
 
-from kdharness.core.errors import BadInput, EnvironmentRefused
+from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results import database as database_module
 from kdharness.results import mounts as mounts_module
 from kdharness.results.database import Database, gate_of, journal_mode
@@ -216,6 +216,22 @@ def test_the_gate_lets_one_in_at_a_time_and_names_who_stands_in_it(tmp_path):
         pass
     with gate(tmp_path / "gate", 1.0):
         pass  # the waiter that gave up does not keep the lock when its turn comes
+
+
+def test_a_write_waits_at_the_gate(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "WAIT_SECONDS", 0.05)
+    inside = gate(gate_of(tmp_path / "home" / "results.db"), 1.0)
+    with inside, pytest.raises(Unavailable, match="write lock has been held"):
+        save(store, wanted())
+    save(store, wanted())
+
+
+def test_a_write_locks_the_database_before_it_reads(store, tmp_path):
+    """BEGIN alone would let others write between what is read and what is written because of it."""
+    foreign = sqlite3.connect(tmp_path / "home" / "results.db", isolation_level=None, timeout=0)
+    with store._database.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        foreign.execute("BEGIN IMMEDIATE")
+    foreign.close()
 
 
 def test_a_foreign_lock_is_an_error_with_a_remedy(store, tmp_path, monkeypatch):

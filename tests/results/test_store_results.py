@@ -75,6 +75,15 @@ def test_the_database_itself_refuses_a_value_that_is_lost(store, run_id):
             connection.exec_driver_sql(insert, (run_id, value, nonfinite))
 
 
+def test_the_database_itself_refuses_a_second_result(store, run_id):
+    finish(store, run_id)
+    with pytest.raises(Exception, match="UNIQUE"), store._database.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO metrics (run_id, name, value) VALUES (?, 'test_top1_last', 99.0)", (run_id,)
+        )
+    assert store.run(run_id).metrics == {"test_top1_last": 90.0}
+
+
 def test_two_checkpoints_are_kept(store, run_id):
     lease = claim_one(store, run_id)
     made = [Checkpoint(f"checkpoints/{n}.pt", "a" * 64, n, n * 10, 100 + n) for n in range(4)]

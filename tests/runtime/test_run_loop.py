@@ -158,7 +158,17 @@ def test_runs_of_a_dead_runner_are_taken_over(home, store):
     assert any("its job died; starting over (attempt 2)" in text for text in heard.said)
 
 
-def test_a_run_that_dies_again_and_again_is_failed_after_three_attempts(home, store):
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (ExitCode.INTERNAL, "ended with exit code 4"),
+        (ExitCode.DONE, "ended with exit code 0"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (-signal.SIGKILL, "was killed by SIGKILL, maybe for its memory"),
+    ],
+)
+def test_a_run_that_dies_again_and_again_is_failed_after_three_attempts(home, store, code, said):
+    """Whatever the job says at its end: without a result it is a failure."""
     ids = ask(store, wanted())
     attempts = []
 
@@ -167,12 +177,14 @@ def test_a_run_that_dies_again_and_again_is_failed_after_three_attempts(home, st
             return Pretend(store)(run_ids, slot)
         attempts.append(slot)
         store.claim(run_ids, dead_owner(), slot=slot)
-        return ExitCode.INTERNAL
+        return code
 
     outcome = go(store, home, dying)
     assert len(attempts) == 3
     assert outcome.exit_code == ExitCode.SOME_FAILED and outcome.complete == 2
-    assert [failed.run_id for failed in outcome.failed] == [ids["none0"]]
+    (failed,) = outcome.failed
+    assert failed.run_id == ids["none0"]
+    assert failed.message == f"3 attempts in a row ended without a new checkpoint; the last {said}"
 
 
 def test_a_run_that_another_runner_has_is_waited_for(home, store):

@@ -8,9 +8,11 @@ from tiny_study import ask, wanted
 
 from kdharness.core.errors import ExitCode
 from kdharness.results.owner import Owner
-from kdharness.results.store import Store
+from kdharness.results.store import Checkpoint, Store
+from kdharness.runtime.inputs import resume_point
 from kdharness.runtime.job import run_job
 from kdharness.runtime.sink import JobSink
+from kdharness.training import checkpoint
 
 
 def after_epoch(monkeypatch, number, act):
@@ -158,8 +160,29 @@ def test_an_error_in_a_method_is_told_with_its_traceback_in_the_log(home, store,
 
     ids = ask(store, wanted(labels=("none",)))
     method = DISTILLERS.get("none")
-    monkeypatch.setattr(method, "losses", lambda self, student, teacher, batch: 1 / 0)
+
+    def failing(self, student, teacher, batch):
+        raise ValueError("no\x1b[2J such\nthing")
+
+    monkeypatch.setattr(method, "losses", failing)
     assert run_job(home, [ids["none0"]], slot="cpu:0") == ExitCode.SOME_FAILED
     run = store.run(ids["none0"])
-    assert (run.state, run.reason, run.message) == ("failed", "error", "ZeroDivisionError: division by zero")
+    assert (run.state, run.reason, run.message) == ("failed", "error", r"ValueError: no\x1b[2J such thing")
     assert "Traceback" in home.log(ids["none0"]).read_text()
+
+
+def test_the_checkpoints_of_two_runs_exchanged_are_used_by_neither(home, store):
+    """Each is whole and of the right shape; the hash in the database is another's."""
+    ids = ask(store, wanted(seeds=2, labels=("none",)))
+    for number in (0, 1):
+        (lease,) = store.claim([ids[f"none{number}"]], Owner.current(), slot="cpu:0")
+        path = home.checkpoints(lease.run_id, lease.fence) / "1.pt"
+        sha256 = checkpoint.write(path, {"number": number})
+        saved = Checkpoint(str(path.relative_to(home.root)), sha256, 1, 1, path.stat().st_size)
+        store.commit_epoch(lease, 1, 1, {}, saved)
+    first, second = (home.checkpoints(ids[name], 1) / "1.pt" for name in ("none0", "none1"))
+    assert [resume_point(home, store, ids[name])["number"] for name in ("none0", "none1")] == [0, 1]
+    first.rename(home.root / "aside")
+    second.rename(first)
+    (home.root / "aside").rename(second)
+    assert [resume_point(home, store, ids[name]) for name in ("none0", "none1")] == [None, None]

@@ -114,6 +114,11 @@ def test_a_hostile_file_is_refused_within_a_second(text: str) -> None:
     assert lines
 
 
+def test_a_large_file_is_refused_unread() -> None:
+    (found,) = read_document(b"# a comment that no other limit stops\n" * 10_000 + b"a: 1\n").problems
+    assert "bytes, more than" in found.message
+
+
 def test_depth_is_bounded_at_the_place_where_it_is_exceeded() -> None:
     (found,) = read_document(("[" * 1000).encode()).problems
     assert found.column == MAX_DEPTH + 1

@@ -82,6 +82,28 @@ def test_a_disk_that_refuses_leaves_the_earlier_file(
     assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
 
 
+def test_a_file_is_safe_before_its_name_and_its_name_before_anyone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a name must not stand for bytes that never reached the disk."""
+    steps: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def told_fsync(file: int) -> None:
+        steps.append(("fsync", Path(f"/proc/self/fd/{file}").readlink().name))
+        fsync(file)
+
+    def told_replace(self: Path, target: Path) -> Path:
+        steps.append((self.name, target.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", told_fsync)
+    monkeypatch.setattr(Path, "replace", told_replace)
+    checkpoint.write(tmp_path / "c.pt", STATE)
+    beside = f".c.pt.{os.getpid()}.tmp"
+    assert steps == [("fsync", beside), (beside, "c.pt"), ("fsync", tmp_path.name)]
+
+
 def test_weights_hash_sees_content_and_not_storage() -> None:
     weights = {"b": torch.randn(2, 3, 4, 4), "a": torch.tensor(3), "c": torch.randn(5).bfloat16()}
     turned = {key: weights[key] for key in ("c", "a", "b")}

@@ -1,0 +1,291 @@
+"""`make guards`: each guard that a promise rests on is taken out of a copy of the project; a test must turn red.
+
+A guard that no test misses would be lost at the next tidying up.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is taken out (`old` becomes `new` in `file`), and the test that must notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+CLAIMS = "tests/results/test_store_claims.py::"
+DATABASE = "tests/results/test_store_database.py::"
+FILES = "tests/training/test_files.py::"
+GUARDS = (
+    Guard(
+        "the fence",
+        "kdharness/results/leases.py",
+        'schema.Run.fence == bindparam("its_fence")',
+        'schema.Run.fence >= bindparam("its_fence")',
+        CLAIMS + "test_a_writer_whose_lease_was_reaped_writes_nothing",
+    ),
+    Guard(
+        "BEGIN IMMEDIATE",
+        "kdharness/results/database.py",
+        '"BEGIN IMMEDIATE" if write else "BEGIN"',
+        '"BEGIN"',
+        DATABASE + "test_a_write_locks_the_database_before_it_reads",
+    ),
+    Guard(
+        "the gate's lock",
+        "kdharness/results/gate.py",
+        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        DATABASE + "test_the_gate_lets_one_in_at_a_time_and_names_who_stands_in_it",
+    ),
+    Guard(
+        "the gate before a write",
+        "kdharness/results/database.py",
+        "with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS):\n            self._is_still_there()",
+        "with refusals(self.path):\n            self._is_still_there()",
+        DATABASE + "test_a_write_waits_at_the_gate",
+    ),
+    Guard(
+        "synchronous=FULL",
+        "kdharness/results/database.py",
+        '"synchronous": "FULL"',
+        '"synchronous": "OFF"',
+        DATABASE + "test_every_connection_is_prepared",
+    ),
+    Guard(
+        "fsync of a file",
+        "kdharness/training/files.py",
+        "os.fsync(file.fileno())",
+        "pass",
+        FILES + "test_a_file_is_safe_before_its_name_and_its_name_before_anyone_is_told",
+    ),
+    Guard(
+        "fsync of its directory",
+        "kdharness/training/files.py",
+        "os.fsync(directory)",
+        "pass",
+        FILES + "test_a_file_is_safe_before_its_name_and_its_name_before_anyone_is_told",
+    ),
+    Guard(
+        "rename",
+        "kdharness/training/files.py",
+        'beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")',
+        "beside = path",
+        FILES + "test_a_new_checkpoint_replaces_the_file_and_does_not_write_into_it",
+    ),
+    Guard(
+        "the hash",
+        "kdharness/training/checkpoint.py",
+        "if found != sha256:",
+        "if False:",
+        FILES + "test_no_damage_goes_unnoticed",
+    ),
+    Guard(
+        "a teacher's hash",
+        "kdharness/runtime/inputs.py",
+        "if found != expected:",
+        "if False:",
+        "tests/runtime/test_training_jobs.py::test_wrong_teacher_weights_fail_the_student_before_it_trains",
+    ),
+    Guard(
+        "the primary key of results",
+        "migrations/versions/0001_first_schema.py",
+        'sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_metrics")),\n        sqlite_with_rowid=False,',
+        "",
+        "tests/results/test_store_results.py::test_the_database_itself_refuses_a_second_result",
+    ),
+    Guard(
+        "weights_only of a checkpoint",
+        "kdharness/training/checkpoint.py",
+        "weights_only=True",
+        "weights_only=False",
+        FILES + "test_a_checkpoint_runs_no_code",
+    ),
+    Guard(
+        "weights_only of a released file",
+        "kdharness/models/released/child.py",
+        "weights_only=True",
+        "weights_only=False",
+        "tests/models/test_released_files.py::test_a_hostile_or_broken_file_is_refused",
+    ),
+    Guard(
+        "YAML's limit of size",
+        "kdharness/study/document.py",
+        "if len(data) > MAX_BYTES:",
+        "if False:",
+        "tests/study/test_study_documents.py::test_a_large_file_is_refused_unread",
+    ),
+    Guard(
+        "YAML's limit of depth",
+        "kdharness/study/document.py",
+        "MAX_DEPTH = 30",
+        "MAX_DEPTH = 1 << 40",
+        "tests/study/test_study_documents.py::test_a_hostile_file_is_refused_within_a_second",
+    ),
+    Guard(
+        "YAML's limit of values",
+        "kdharness/study/document.py",
+        "MAX_NODES = 10_000",
+        "MAX_NODES = 1 << 40",
+        "tests/study/test_study_documents.py::test_a_hostile_file_is_refused_within_a_second",
+    ),
+    Guard(
+        "LaTeX escaping",
+        "kdharness/reporting/render_latex.py",
+        "    if character in _TEXT:\n        return _TEXT[character]\n",
+        "",
+        "tests/reporting/test_render.py::test_latex_has_the_structure_of_a_booktabs_table",
+    ),
+    Guard(
+        "the sealed test: metrics",
+        "kdharness/results/progress.py",
+        '        if name.startswith("test_"):\n            raise',
+        '        if name.startswith("nothing"):\n            raise',
+        "tests/results/test_store_results.py::test_sealed_metrics_are_nowhere_before_the_run_is_complete",
+    ),
+    Guard(
+        "the sealed test: images",
+        "kdharness/datasets/splitting.py",
+        "raise SealedSplit(",
+        "print(",
+        "tests/datasets/test_digits.py::test_sealed_and_senseless_parts",
+    ),
+    Guard(
+        "the search's teacher",
+        "kdharness/study/check_search.py",
+        'if search.teachers == "imported":',
+        "if False:",
+        "tests/study/test_study_problems.py::test_problems_of_a_search",
+    ),
+    Guard(
+        "dead owners by start time",
+        "kdharness/results/owner.py",
+        "return _start_of(owner.pid) == owner.pid_start",
+        "return _start_of(owner.pid) is not None",
+        CLAIMS + "test_an_owner_is_its_process_and_no_other",
+    ),
+    Guard(
+        "the cap on attempts",
+        "kdharness/results/leases.py",
+        "if counted and futile >= max_attempts:",
+        "if False:",
+        CLAIMS + "test_three_attempts_without_a_checkpoint_fail_the_run",
+    ),
+    Guard(
+        "the watch over the parent",
+        "kdharness/runtime/parent.py",
+        "return expected is None or os.getppid() == int(expected)",
+        "return True",
+        "tests/runtime/test_executors.py::test_no_job_outlives_its_runner",
+    ),
+    Guard(
+        "the watchdog",
+        "kdharness/runtime/watchdog.py",
+        "self._on_hang(still)",
+        "pass",
+        "tests/runtime/test_watchdog.py::test_steps_and_work_are_signs_of_life",
+    ),
+    Guard(
+        "what silent jobs hold",
+        "kdharness/runtime/scheduler.py",
+        "if any((run_id, handle.pid) in silent for run_id in handle.run_ids):",
+        "if False:",
+        "tests/runtime/test_watchdog.py::test_a_job_that_lost_its_lease_by_silence_is_ended_by_its_runner",
+    ),
+    Guard(
+        "no network file system",
+        "kdharness/results/database.py",
+        "if mount is not None and not mount.keeps_locks:",
+        "if False:",
+        DATABASE + "test_a_network_file_system_is_refused",
+    ),
+    Guard(
+        "escape codes",
+        "kdharness/runtime/sink.py",
+        'text = printable(" ".join(str(error).split()))',
+        'text = " ".join(str(error).split())',
+        "tests/runtime/test_training_jobs.py::test_an_error_in_a_method_is_told_with_its_traceback_in_the_log",
+    ),
+    Guard(
+        "formulas in CSV",
+        "kdharness/reporting/render_csv.py",
+        'return "\'" + value',
+        "return value",
+        "tests/reporting/test_render.py::test_csv_is_rfc_4180_and_no_formula",
+    ),
+)
+
+
+def copy_of_the_project(place: Path) -> Path:
+    """Where tests import the package from the copy, its migrations included."""
+    for folder in ("kdharness", "migrations", "tests", "studies", "docker", ".ci"):
+        if (ROOT / folder).is_dir():
+            shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ROOT.glob("*.*"):
+        if file.is_file():
+            shutil.copy(file, place)
+    (place / "kdharness" / "migrations").symlink_to(place / "migrations", target_is_directory=True)
+    return place
+
+
+def run_tests(place: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """pytest's exit code (1: a test failed) and its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", "--no-header", *tests],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
+
+
+def is_missed(place: Path, guard: Guard) -> bool:
+    """Whether the test fails without the guard."""
+    path = place / guard.file
+    text = path.read_text()
+    assert text.count(guard.old) == 1, f"{guard.name}: {guard.file} has changed"
+    path.write_text(text.replace(guard.old, guard.new))
+    try:
+        return run_tests(place, [guard.test])[0] == 1
+    finally:
+        path.write_text(text)
+
+
+def main(parts: Sequence[str]) -> int:
+    """Exit code 0 where every guard is missed; `parts` of names choose some."""
+    guards = [guard for guard in GUARDS if not parts or any(part in guard.name for part in parts)]
+    place = copy_of_the_project(Path(tempfile.mkdtemp(prefix="kdharness-guards-")))
+    try:
+        code, said = run_tests(place, sorted({guard.test for guard in guards}))
+        if code != 0:
+            sys.stdout.write(f"the tests fail as they are: {said}\n")
+            return 1
+        found = []
+        for guard in guards:
+            found.append(is_missed(place, guard))
+            sys.stdout.write(f"{'red' if found[-1] else 'GREEN'}: without {guard.name}: {guard.test}\n")
+            sys.stdout.flush()
+        sys.stdout.write(f"{sum(found)} of {len(found)} guards are missed by their test\n")
+        return int(not all(found))
+    finally:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
