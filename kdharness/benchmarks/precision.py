@@ -59,12 +59,14 @@ def run(
     missing = without_compiler(device) if compiled else "it was not asked for"
     rounds, execution = QUICK_ROUNDS if quick else ROUNDS, Execution(device=device, threads=threads)
     figures: list[Figure] = []
+    notes = [f"torch.compile was not measured: {missing}"] if missing else []
     with described(device, threads) as machine:
         for name, work in works:
             say(f"{name}, {work}")
             arguments = (name, work, execution, rounds, not missing)
-            figures += in_a_job(measured, *arguments, device=device, threads=threads)
-    notes = [f"torch.compile was not measured: {missing}"] if missing else []
+            found, why = in_a_job(measured, *arguments, device=device, threads=threads)
+            figures += found
+            notes += [f"{name} was not compiled: {why}"] if why else []
     notes += [] if device != "cpu" else ["no GPU: nothing was measured on one"]
     return Report("precision", ABOUT, machine, figures, notes=notes, quick=quick)
 
@@ -78,19 +80,24 @@ def without_compiler(device: str) -> str:
     return "" if importlib.util.find_spec("triton") is not None else "Triton is not installed"
 
 
-def measured(name: str, work: str, execution: Execution, rounds: int, compiled: bool) -> list[Figure]:
-    """The row of one network."""
+def measured(name: str, work: str, execution: Execution, rounds: int, compiled: bool) -> tuple[list[Figure], str]:
+    """The row of one network, and why it could not be compiled."""
     torch.set_num_threads(execution.threads)
-    clock = Clock(execution.device)
+    clock, why = Clock(execution.device), ""
     with TemporaryDirectory(prefix="kdharness-bench-") as folder:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # a cold one: what it takes to compile is measured, too
         data = Data(Synthetic(Path(folder), train_size=640), execution)
         sides = {label: _side(name, work, data, precision) for label, precision in EAGER.items()}
         compiling: dict[str, Reading] = {}
         if compiled and work == "step":
             for label, precision in COMPILED.items():
-                sides[label] = _side(name, work, data, precision, compiled=True)
-                compiling[label] = clock.time(sides[label])
+                side = _side(name, work, data, precision, compiled=True)
+                try:
+                    compiling[label] = clock.time(side)
+                except Exception as error:  # noqa: BLE001  a compiler may fail in any way; eager figures are worth having
+                    why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                    break
+                sides[label] = side
         found = alternate(sides, rounds, clock)
     row = f"{name}, {work}"
     figures: list[Figure] = []
@@ -100,7 +107,7 @@ def measured(name: str, work: str, execution: Execution, rounds: int, compiled: 
             figures += ratios(row, f"{label}, ratio", found[FIRST], readings)
     for label, reading in compiling.items():
         figures += times(row, f"{label}, to compile", [reading], unit="s")
-    return figures
+    return figures, why
 
 
 def _side(name: str, work: str, data: Data, precision: Precision, *, compiled: bool = False) -> Callable[[], object]:

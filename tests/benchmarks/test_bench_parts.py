@@ -14,6 +14,7 @@ from kdharness.benchmarks.report import Bar, Report
 from kdharness.benchmarks.sides import Side, harness_environment, in_a_job, plain_environment, take_turns
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
+from kdharness.core.records import Execution
 from kdharness.results.store import Store
 from kdharness.runtime.executors import KEEP_FREED_MEMORY
 
@@ -176,3 +177,18 @@ def test_what_is_wrong_with_files_is_told_before_the_minutes_begin(tmp_path, can
     ):
         assert isinstance(run("data", *arguments).exception, BadInput)
     assert not canned
+
+
+def test_a_compiler_that_fails_leaves_the_eager_figures(monkeypatch):
+    real = precision._side
+
+    def side(*arguments, compiled=False):
+        if not compiled:
+            return real(*arguments)
+        return lambda: 1 / 0
+
+    monkeypatch.setattr(precision, "_side", side)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    found, why = precision.measured("resnet8", "step", Execution(), 1, True)
+    assert "ZeroDivisionError" in why
+    assert {figure.column for figure in found} == {"fp32", "bf16", "bf16, ratio"}
