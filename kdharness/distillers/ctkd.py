@@ -73,14 +73,17 @@ class CTKD(Distiller):
             standardized(in_full(each.logits), self.config.std, self.config.standardize) for each in (student, teacher)
         )
         temperature = self.temperature(batch.epoch)
-        terms = {"ce": cross_entropy(student.logits, batch.labels)}
+        terms = {"ce": lambda: cross_entropy(student.logits, batch.labels)}
         if self.config.base == "kd":
-            return terms | {"kd": softened_kl(student_logits, teacher_logits, temperature)}
+            return batch.terms(terms | {"kd": lambda: softened_kl(student_logits, teacher_logits, temperature)})
         rest = others(student_logits, batch.labels), others(teacher_logits, batch.labels)
-        return terms | {
-            "tckd": target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
-            "nckd": softened_kl(*rest, temperature),
-        }
+        return batch.terms(
+            terms
+            | {
+                "tckd": lambda: target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
+                "nckd": lambda: softened_kl(*rest, temperature),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -51,11 +51,13 @@ class SLD(Distiller):
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         views = [(in_full(s), in_full(t)) for s, t in zip(of_both_views(student), of_both_views(teacher), strict=True)]
         labels = batch.labels
-        return {
-            "ce": torch.stack([cross_entropy(s, labels) for s, _ in views]).sum(),
-            "kd": torch.stack([_divergences(s, swapped(t, labels)) for s, t in views]).sum(),
-            "pseudo": torch.stack([_divergences(s, swapped(s, labels)) for s, _ in views]).sum(),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: torch.stack([cross_entropy(s, labels) for s, _ in views]).sum(),
+                "kd": lambda: torch.stack([_divergences(s, swapped(t, labels)) for s, t in views]).sum(),
+                "pseudo": lambda: torch.stack([_divergences(s, swapped(s, labels)) for s, _ in views]).sum(),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config
