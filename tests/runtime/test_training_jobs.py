@@ -193,17 +193,17 @@ def test_the_checkpoints_of_two_runs_exchanged_are_used_by_neither(home, store):
 def test_a_cancelled_run_stops_within_its_epoch_and_goes_on_after_a_retry(home, store, monkeypatch, undisturbed):
     ids = ask(store, wanted(labels=("none",)))
     run_id = ids["none0"]
-    steps, advance = [], Course.advance
+    steps, passed = [], Course.passed
 
-    def step(self, shared):
+    def step(self, seconds):
         steps.append(self.cursor.step)
-        return advance(self, shared)
+        return passed(self, seconds)
 
     def cancel(opened, lease):
         assert opened.cancel("tiny", [run_id]) == 1
         monkeypatch.setattr(Heartbeat, "lost", lambda self, one: one == run_id)  # what its next beat finds
 
-    monkeypatch.setattr(Course, "advance", step)
+    monkeypatch.setattr(Course, "passed", step)
     after_epoch(monkeypatch, 1, cancel)
     assert run_job(home, [run_id], slot="cpu:0") == ExitCode.LEASE_LOST
     run = store.run(run_id)
