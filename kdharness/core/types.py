@@ -242,6 +242,14 @@ class Phase:
     """Mode of the student's batch norms."""
 
 
+@dataclass(frozen=True)
+class Epochs:
+    """Marks a constant that counts epochs, so that a shorter schedule scales it: `Annotated[int, Epochs()]`."""
+
+    is_phase: bool = False
+    """Of a phase before the main epochs, not among them."""
+
+
 class DistillerConfig(Frozen):
     """Base of every distiller's `Config`: its constants with their defaults, frozen, unknown keys refused."""
 

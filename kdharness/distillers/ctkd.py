@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig, Needs, NetworkView, Outputs
+from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig, Epochs, Needs, NetworkView, Outputs
 from kdharness.distillers.constants import CrossEntropyWeight, Standardize, StdKind, Weight
 from kdharness.distillers.dkd import others, target_class_kl
 from kdharness.distillers.losses import cross_entropy, in_full, softened_kl, standardized
@@ -46,7 +46,9 @@ class CTKD(Distiller):
         curriculum: Annotated[
             Literal["cosine", "linear"], Field(description="How the gradient's multiplier goes to its end.")
         ] = "cosine"
-        curriculum_epochs: Annotated[int, Field(strict=True, ge=1, le=10_000, description="Epochs until its end.")] = 10
+        curriculum_epochs: Annotated[
+            int, Field(strict=True, ge=1, le=10_000, description="Epochs until its end."), Epochs()
+        ] = 10
         first_multiplier: Annotated[Strength, Field(description="Multiplier of the gradient of g at epoch 0.")] = 0.0
         last_multiplier: Annotated[Strength, Field(description="Multiplier at the end; negative reverses.")] = -1.0
         standardize: Standardize = "none"

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdharness.core.types import Batch, Distiller, DistillerConfig, Needs, Outputs
+from kdharness.core.types import Batch, Distiller, DistillerConfig, Epochs, Needs, Outputs
 from kdharness.distillers.constants import CrossEntropyWeight, Weight
 from kdharness.distillers.losses import cross_entropy, in_full, softened_kl
 from kdharness.distillers.registry import DISTILLERS
@@ -33,7 +33,7 @@ class SLD(Distiller):
         kd_weight: Annotated[Weight, Field(description="Weight of the divergence to the teacher, swapped.")] = 0.9
         pseudo_weight: Annotated[Weight, Field(description="Weight of the divergence to the student, swapped.")] = 0.9
         pseudo_after: Annotated[
-            int, Field(strict=True, ge=0, le=10_000, description="The last epoch without the pseudo-teacher.")
+            int, Field(strict=True, ge=0, le=10_000, description="The last epoch without the pseudo-teacher."), Epochs()
         ] = 150
 
     config: Config

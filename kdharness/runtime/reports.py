@@ -1,6 +1,7 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,27 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     paired = all(spec.get("paired", False) for spec in asked)
     ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
     registry = _registry(store.home, specs)
-    return [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
+    tables = [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
+    said = tuple(sentence for study in studies for sentence in _budgets(store, study))
+    return [replace(table, caption=(*table.caption, *said)) for table in tables]
+
+
+def _budgets(store: Store, study: str) -> list[str]:
+    from kdharness.reporting.budgets import Row, budgets
+
+    rows = [
+        Row(
+            row.label,
+            row.pair,
+            row.setting_key,
+            row.ours,
+            tuple(source for name, source in row.provenance.items() if name.startswith(f"{row.distiller}.")),
+            row.metrics.get("test_top1_last") if row.marks.excluded is None else None,
+        )
+        for row in store.rows(study)
+        if row.purpose == "final"
+    ]
+    return budgets(rows, [(one.spec, one.outcome) for one in store.searches(study) if one.asked])
 
 
 def study_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":

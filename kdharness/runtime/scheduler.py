@@ -45,6 +45,11 @@ _LOOK_SHARE = 20  # with very many runs, looking takes at most a twentieth of th
 class Search(Protocol):
     """Asks for more runs as earlier ones finish."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether it looks at runs while they go on, not only when some have ended."""
+        ...
+
     def advance(self) -> int:
         """Add to the study the runs that can be chosen now; how many."""
         ...
@@ -311,7 +316,8 @@ class _Runner:
         self._watch_disk()
         self._quarantine(ended)
         stopping = stopping or bool(self._given_up)
-        if self._announce() and not stopping and self._advance():
+        has_news = self._announce() or (self._search is not None and self._search.watches)
+        if has_news and not stopping and self._advance():
             self._queue = self._store.queue(self._study)
         ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
         free = [slot for slot in self._slots if slot not in self._jobs]

@@ -248,6 +248,8 @@ def test_a_search_adds_runs_until_it_has_none(home, store):
     more = [wanted(seeds=2, labels=("none",))[-1:], wanted(seeds=3, labels=("none",))[-1:]]
 
     class Search:
+        watches = False
+
         def advance(self):
             return store.extend_study("tiny", more.pop(0)).new if more else 0
 
