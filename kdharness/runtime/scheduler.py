@@ -461,7 +461,7 @@ class _Runner:
         """Say which runs wait for their disk or database, once; give up when one has waited in vain."""
         for row in self._queue:
             message = row.message if row.reason == UNAVAILABLE else None
-            if row.state == "running" and message != self._waits.get(row.run_id):
+            if row.state == "running" and bool(message) != bool(self._waits.get(row.run_id)):
                 self._waits[row.run_id] = message
                 self._progress.say(
                     f"{_name(row)}: {f'waiting: {message}' if message else 'goes on'}", bad=bool(message)

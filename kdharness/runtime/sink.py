@@ -149,8 +149,9 @@ class JobSink:
             message = None if error is None else describe(error)
             if message == self._waits.get(lease.run_id):
                 return
+            if bool(message) != bool(self._waits.get(lease.run_id)):  # how much is free changes all the time
+                note(lease.run_id, f"waiting: {message}" if message else "goes on")
             self._waits[lease.run_id] = message
-            note(lease.run_id, f"waiting: {message}" if message else "goes on")
             with suppress(Unavailable, LeaseLost):  # the work itself finds out whose run it is
                 self._store.tell(lease, reason=message and UNAVAILABLE, message=message)
 
