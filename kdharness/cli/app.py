@@ -23,12 +23,12 @@ from kdharness.cli import (
     listing,
     marks,
     published,
-    search,
     serve,
     studies,
     tables,
     teacher_tables,
     teachers,
+    verify,
 )
 from kdharness.core.errors import ExitCode, KdHarnessError
 from kdharness.core.plugins import configured_plugins, use_plugins
@@ -48,7 +48,7 @@ for commands in (
     analyses,
     figures,
     published,
-    search,
+    verify,
     inspect,
     marks,
     clearing,

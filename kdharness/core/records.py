@@ -91,7 +91,12 @@ class RunKey(Frozen):
 
     @property
     def run_id(self) -> str:
-        return f"{self.setting_key[:12]}-{self.seed}"
+        return run_id_of(self.setting_key, self.seed)
+
+
+def run_id_of(setting_key: str, seed: int) -> str:
+    """What people and files call a run."""
+    return f"{setting_key[:12]}-{seed}"
 
 
 class Teacher(Frozen):
@@ -166,8 +171,6 @@ class Execution(Frozen):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     layout: Literal["channels_last", "contiguous"] = "channels_last"
-    graphs: bool = True
-    """Steps are recorded and replayed on a device that can."""
     tables: Path | None = None
     """Where teachers' logits are kept; None: nowhere."""
 
@@ -179,8 +182,6 @@ class Numerics(Frozen):
     threads: int
     layout: str
     compile_mode: str = "eager"
-    graphs: Annotated[bool, Since(False)] = False
-    """Steps are CUDA graphs, where the method can be recorded; its run's log says where it cannot."""
     torch: str
     torch_cuda: str | None
     numpy: str

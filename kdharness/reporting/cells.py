@@ -42,15 +42,20 @@ def distinct(runs: Sequence[Run]) -> list[Run]:
 def split(runs: Sequence[Run], layout: Layout, metric: str) -> Groups:
     """Runs by panel, row and column; where several settings would meet, each gets a row of its own."""
     together: dict[Key, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        place = layout.place(run, metric)
-        together[place.panel.name, place.row.name, place.column.name][run.setting_key].append(run)
+    alike: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
+    for run in runs:  # the seeds of one setting under one label share their place
+        alike[run.study, run.label, run.pair, run.setting_key].append(run)
+    places = {same: layout.place(seeds[0], metric) for same, seeds in alike.items()}
+    for same, seeds in alike.items():
+        place = places[same]
+        together[place.panel.name, place.row.name, place.column.name][seeds[0].setting_key] += seeds
     groups: Groups = {}
     for settings in together.values():
-        buckets = [bucket for same in settings.values() for bucket in _by_weights(same, layout.spec.strict_numerics)]
+        buckets = [bucket for those in settings.values() for bucket in _by_weights(those, layout.spec.strict_numerics)]
         texts = variants(buckets) if len(buckets) > 1 else [""]
         for bucket, text in zip(buckets, texts, strict=True):
-            place = at_variant(layout.place(bucket[0], metric), layout, bucket[0], text, metric)
+            place = places[bucket[0].study, bucket[0].label, bucket[0].pair, bucket[0].setting_key]
+            place = at_variant(place, layout, bucket[0], text, metric)
             key = place.panel.name, place.row.name, place.column.name
             groups[key] = Group(place, metric, tuple(sorted(bucket, key=lambda run: run.seed)))
     return groups
@@ -59,15 +64,17 @@ def split(runs: Sequence[Run], layout: Layout, metric: str) -> Groups:
 def _by_weights(runs: Sequence[Run], by_numerics: bool) -> list[list[Run]]:
     """One setting's runs by the weights they were fed (and by numerics); those without yet join the largest group."""
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    unfed: list[Run] = []
+    waiting: list[Run] = []
     for run in runs:
-        numerics = (run.numerics_key or "") if by_numerics else ""
+        split_by = (run.numerics_key or "") if by_numerics else ""
         known = run.state == "complete" if by_numerics else run.teacher_sha256 is not None
-        (groups[run.teacher_sha256 or "", numerics] if known else unfed).append(run)
-    if not groups:
-        return [unfed]
-    largest = max(groups.values(), key=len)
-    largest.extend(unfed)
+        if known:
+            groups[run.teacher_sha256 or "", split_by].append(run)
+        else:
+            waiting.append(run)
+    for run in waiting:  # where it will belong by all that is known of it
+        fits = [key for key in groups if run.teacher_sha256 is None or key[0] == run.teacher_sha256]
+        groups[max(fits, key=lambda key: len(groups[key])) if fits else (run.teacher_sha256 or "", "")].append(run)
     return list(groups.values())
 
 

@@ -43,20 +43,35 @@ def compare(cells: Cells, groups: Groups, baseline: Entry | None, *, paired: boo
     """The cells with their differences to the baseline, tested over the whole table, and to the row that each names."""
     at = {(group.place.entry, group.place.rest): cells[key] for key, group in groups.items()}
     entries = list(dict.fromkeys(group.place.entry for group in groups.values()))
+    bases = {
+        key: at[baseline, group.place.rest]
+        for key, group in groups.items()
+        if baseline is not None and group.place.entry != baseline and (baseline, group.place.rest) in at
+    }
+    p_values = {key: p_value(cells[key], base, paired=paired) for key, base in bases.items()}
+    tested = {key: p for key, p in p_values.items() if p is not None}
+    adjusted = dict(zip(tested, statistics.benjamini_hochberg(list(tested.values())), strict=True))
     compared: Cells = {}
     for key, group in groups.items():
-        here, base = cells[key], None
-        if baseline is not None and group.place.entry != baseline:
-            base = at.get((baseline, group.place.rest))
+        here, base = cells[key], bases.get(key)
         other = _against(group.place.entry, group.runs[0].against, entries)
         compared[key] = replace(
             here,
             delta=_delta(here, base, baseline, group.lower_is_better),
-            p_value=p_value(here, base, paired=paired) if base else None,
+            p_value=p_values.get(key),
+            q_value=adjusted.get(key),
+            stars=_stars(adjusted.get(key), here, base),
             effect=statistics.hedges_g(here.values, base.values) if base else None,
             against=_delta(here, at.get((other, group.place.rest)), other, group.lower_is_better) if other else None,
         )
-    return _starred(compared, at, groups, baseline)
+    return compared
+
+
+def _stars(q_value: float | None, cell: Cell, base: Cell | None) -> str:
+    """`**` below 0.01 and `*` below 0.05, where there are runs enough on both sides."""
+    if q_value is None or base is None or min(cell.n, base.n) < ENOUGH:
+        return ""
+    return "**" if q_value < 0.01 else "*" if q_value < 0.05 else ""
 
 
 def p_value(cell: Cell, other: Cell, *, paired: bool) -> float | None:
@@ -66,21 +81,6 @@ def p_value(cell: Cell, other: Cell, *, paired: bool) -> float | None:
     ours, theirs = (dict(zip(each.seeds, each.values, strict=True)) for each in (cell, other))
     common = [seed for seed in ours if seed in theirs]
     return statistics.paired([ours[seed] for seed in common], [theirs[seed] for seed in common])
-
-
-def _starred(
-    cells: Cells, at: dict[tuple[Entry, tuple[str, ...]], Cell], groups: Groups, baseline: Entry | None
-) -> Cells:
-    """With every p-value adjusted for the number of tests in the table, and stars where there are runs enough."""
-    tested = [key for key, cell in cells.items() if cell.p_value is not None]
-    adjusted = statistics.benjamini_hochberg([cells[key].p_value or 0.0 for key in tested])
-    starred = dict(cells)
-    for key, q_value in zip(tested, adjusted, strict=True):
-        base = at[baseline, groups[key].place.rest] if baseline else None
-        enough = base is not None and min(cells[key].n, base.n) >= ENOUGH
-        stars = "**" if q_value < 0.01 else "*" if q_value < 0.05 else ""
-        starred[key] = replace(cells[key], q_value=q_value, stars=stars if enough else "")
-    return starred
 
 
 def _against(entry: Entry, label: str | None, entries: Sequence[Entry]) -> Entry | None:

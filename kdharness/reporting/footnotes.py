@@ -84,7 +84,7 @@ def footnotes(
             notes.append(
                 marks.of(f"{runs[0].unpublished} released no constants for this pair: its general ones stand here")
             )
-        noted[key] = replace(cell, notes=tuple(notes))
+        noted[key] = replace(cell, notes=tuple(notes)) if notes else cell
     return noted, (_lost(lost, groups),) if lost else ()
 
 

@@ -27,16 +27,18 @@ def rank(cells: Cells, groups: Groups, spec: TableSpec, *, paired: bool) -> Cell
             continue  # one cell, or all the same: nothing to choose
         for key, score in scores.items():
             mark: Mark | None = "best" if score >= best - EQUAL else "second" if score >= second - EQUAL else None
-            marked[key] = replace(cells[key], mark=mark)
+            if mark is not None:
+                marked[key] = replace(cells[key], mark=mark)
+        if spec.bold == "best":
+            continue
         winner = max(scores, key=lambda key: scores[key])
         for key in keys:
             p = p_value(cells[key], cells[winner], paired=paired) if key != winner else None
             level |= {key: p} if p is not None else {}
-    if spec.bold == "indistinguishable":
-        adjusted = statistics.benjamini_hochberg(list(level.values()))
-        for key, q_value in zip(level, adjusted, strict=True):
-            if q_value >= 0.05:
-                marked[key] = replace(marked[key], mark="best")
+    adjusted = statistics.benjamini_hochberg(list(level.values()))
+    for key, q_value in zip(level, adjusted, strict=True):
+        if q_value >= 0.05:
+            marked[key] = replace(marked[key], mark="best")
     return marked
 
 

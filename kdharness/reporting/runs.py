@@ -3,8 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, State, TableSpec
@@ -29,9 +28,8 @@ BEST_VAL_REASON = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
-    """One row of the frame."""
+class Run(NamedTuple):
+    """One row of the frame. A tuple, because a large study has 100,000 of them."""
 
     study: str
     run_id: str
@@ -74,42 +72,16 @@ class Run:
 
 def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> list[Run]:
     """The frame's rows with the value of one metric, in the frame's order; without those of excluded runs."""
-    columns = {name: _plain(frame, name) for name in IDENTITY}
-    values = _plain(frame, metric)
-    return [
-        Run(
-            study=str(item["study"]),
-            run_id=str(item["run_id"]),
-            setting_key=str(item["setting_key"]),
-            numerics_key=item["numerics_key"],
-            mixed_numerics=bool(item["mixed_numerics"]),
-            seed=int(item["seed"]),
-            purpose=item["purpose"],
-            state=item["state"],
-            dataset=str(item["dataset"]),
-            student=str(item["student"]),
-            teacher=item["teacher"],
-            pair=str(item["pair"]),
-            label=str(item["label"]),
-            group=item["group"],
-            row=int(item["row"]),
-            axes=item["axes"] or {},
-            against=item["against"],
-            ours=bool(item["ours"]),
-            distiller=str(item["distiller"]),
-            teacher_sha256=item["teacher_sha256"],
-            teacher_run_id=item["teacher_run_id"],
-            constants=item["constants"] or {},
-            recipe=item["recipe"] or {},
-            unpublished=item["unpublished"],
-            excluded=item["excluded"],
-            departs=item["departs"],
-            value=_finite(value) if item["state"] == "complete" and (keep_excluded or not item["excluded"]) else None,
-        )
-        for item, value in zip(
-            (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)), values, strict=True
-        )
+    columns = {name: _plain(frame, name) for name in Run._fields if name != "value"}
+    for name in ("axes", "constants", "recipe"):
+        columns[name] = [value or {} for value in columns[name]]
+    for name in ("mixed_numerics", "ours"):
+        columns[name] = list(map(bool, columns[name]))
+    columns["value"] = [
+        _finite(value) if state == "complete" and (keep_excluded or not excluded) else None
+        for value, state, excluded in zip(_plain(frame, metric), columns["state"], columns["excluded"], strict=True)
     ]
+    return list(map(Run._make, zip(*(columns[name] for name in Run._fields), strict=True)))
 
 
 def purpose_of(spec: TableSpec) -> Purpose:
@@ -151,8 +123,11 @@ def _plain(frame: "pd.DataFrame", name: str) -> list[Any]:
     """A column as Python objects, with None for every kind of missing value; all None if the frame lacks it."""
     if name not in frame.columns:
         return [None] * len(frame)
+    missing = frame[name].isna()
+    if not missing.any():
+        return frame[name].tolist()
     column = frame[name].astype(object)
-    return column.where(column.notna(), None).tolist()
+    return column.where(~missing, None).tolist()
 
 
 def _finite(value: Any) -> float | None:

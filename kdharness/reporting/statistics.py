@@ -59,10 +59,11 @@ def std(values: Sequence[float]) -> float | None:
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
     """Student's t interval of the mean; None below two values or without scipy."""
-    student, centre, spread = _student(), mean(values), std(values)
-    if student is None or centre is None or spread is None:
+    centre, spread = mean(values), std(values)
+    bound = critical_t(len(values) - 1, level) if len(values) > 1 else None
+    if bound is None or centre is None or spread is None:
         return None
-    half = float(student.stdtrit(len(values) - 1, (1 + level) / 2)) * spread / math.sqrt(len(values))
+    half = bound * spread / math.sqrt(len(values))
     return centre - half, centre + half
 
 
@@ -107,6 +108,7 @@ def paired(values: Sequence[float], others: Sequence[float]) -> float | None:
     return 2.0 * float(student.stdtr(len(differences) - 1, -abs(t)))
 
 
+@cache
 def critical_t(df: int, level: float = 0.95) -> float | None:
     """The two-sided bound of Student's t; None without scipy."""
     student = _student()

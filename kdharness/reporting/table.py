@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from kdharness.core.records import Select, Spread
@@ -189,12 +190,12 @@ class Table:
     missing: str = ""
     """What this installation could not compute."""
 
-    @property
+    @cached_property
     def has_delta(self) -> bool:
         """Whether cells have a difference to the baseline beside them."""
         return not self.delta_rows and any(cell.delta is not None for cell in self.cells.values())
 
-    @property
+    @cached_property
     def has_against(self) -> bool:
         """Whether some row is compared with another one than the baseline, beside its cells."""
         return not self.delta_rows and any(

@@ -169,10 +169,10 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _protocol(runs: Sequence[Run]) -> str:
     """One sentence about how the students were trained."""
     parts = []
+    recipes = list({run.setting_key: run.recipe for run in runs}.values())
     for name, form in (("epochs", "{} epochs"), ("optimizer", "{}"), ("batch_size", "batch size {}"), ("lr", "lr {}")):
-        values = sorted(
-            {plain(run.recipe[name]) for run in runs if name in run.recipe}, key=lambda text: (len(text), text)
-        )
+        written = {plain(recipe[name]) for recipe in recipes if name in recipe}
+        values = sorted(written, key=lambda text: (len(text), text))
         if values:
             said = form.format(" / ".join(values))
             parts.append("1 epoch" if said == "1 epochs" else said)

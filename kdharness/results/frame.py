@@ -1,9 +1,8 @@
 """Results as a tidy table: what reports, figures and notebooks start from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdharness.results.records import ResultRow
 from kdharness.results.store import Store
 
 if TYPE_CHECKING:
@@ -17,88 +16,64 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def load_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
+def load_frame(store: Store, studies: Sequence[str], metrics: Collection[str] | None = None) -> "pd.DataFrame":
     """One row per (study, run, label, pair): COLUMNS, then one float column per final metric, by name.
 
-    A run that is not complete has NaN for its metrics, as has one that diverged into NaN: `state` tells them apart.
-    `axes`, `constants` and `recipe` are dicts, `started` and `finished` aware datetimes or None; `unpublished` names a
-    preset without constants for the pair, `excluded` says why no mean takes the run, `departs` in what its teaching is
-    not its distiller's alone. An imported teacher stands among the runs with purpose "teacher", its `run_id` the id of
-    the import. Raises BadInput for an unknown study.
+    `metrics` are the ones to read, all by default. A run that is not complete has NaN for its metrics, as has one that
+    diverged into NaN: `state` tells them apart. `axes`, `constants` and `recipe` are dicts, `started` and `finished`
+    aware datetimes or None; `unpublished` names a preset without constants for the pair, `excluded` says why no mean
+    takes the run, `departs` in what its teaching is not its distiller's alone. An imported teacher stands among the
+    runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown study.
     """
     import pandas as pd
 
-    rows = [row for study in studies for row in store.rows(study)]
-    rows += _imports(rows, store)
+    parts = [store.columns(study, metrics) for study in studies]
+    parts.append(_imports(parts, store))
+    names = sorted({name for part in parts for name in part} - set(COLUMNS))
+    joined: dict[str, list[Any]] = {
+        name: [value for part in parts for value in part.get(name, [_NOTHING.get(name)] * len(part["run_id"]))]
+        for name in COLUMNS
+    }
     # as objects first: pandas would turn the None of a text column into NaN
-    frame = pd.DataFrame([_fixed(row) for row in rows], columns=list(COLUMNS), dtype=object)
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in joined.items()})
     frame = frame.astype(
         {"seed": int, "row": int, "attempts": int, "epochs": int, "ours": bool, "mixed_numerics": bool}
     )
-    for name in sorted({name for row in rows for name in row.metrics}):
-        frame[name] = pd.Series([row.metrics.get(name, float("nan")) for row in rows], dtype="float64")
+    for name in names:
+        values = [value for part in parts for value in part.get(name, [float("nan")] * len(part["run_id"]))]
+        frame[name] = pd.Series(values, dtype="float64")
     return frame
 
 
-def _imports(rows: Sequence[ResultRow], store: Store) -> list[ResultRow]:
-    """The imported teachers that the rows name, each as a finished run of their study."""
-    named = {one: row.study for row in rows if row.teacher_run_id for one in row.teacher_run_id.split(" + ")}
-    known = {row.run_id for row in rows}
-    asked = [one for one in store.imported_teachers() if one.id in named] if named.keys() - known else []
-    return [
-        ResultRow(
-            study=named[one.id],
-            run_id=one.id,
-            setting_key=one.weights_sha256,
-            settings={"constants": {}, "recipe": {}},
-            seed=0,
-            state="complete",
-            purpose="teacher",
-            dataset=one.dataset,
-            student=one.model,
-            teacher=None,
-            teacher_run_id=None,
-            pair=one.model,
-            label=one.name,
-            group=None,
-            row=0,
-            axes={},
-            against=None,
-            ours=False,
-            provenance={},
-            distiller="imported",
-            epochs=0,
-            attempts=0,
-            numerics_key=None,
-            mixed_numerics=False,
-            weights_sha256=one.weights_sha256,
-            teacher_sha256=None,
-            device=None,
-            started=None,
-            finished=one.added,
-            reason=None,
-            metrics={} if one.measured_top1 is None else {"test_top1_last": one.measured_top1},
-        )
-        for one in asked
-    ]
+_NOTHING = {
+    "seed": 0, "row": 0, "attempts": 0, "epochs": 0, "ours": False, "mixed_numerics": False, "axes": {},
+    "constants": {}, "recipe": {}, "state": "complete", "purpose": "teacher", "distiller": "imported",
+}  # fmt: skip
+"""What an imported teacher has in the columns of a run; None in the others."""
 
 
-def _fixed(row: ResultRow) -> list[Any]:
-    settings = {
-        "constants": row.settings["constants"],
-        "recipe": row.settings["recipe"],
-        "unpublished": row.provenance.get("unpublished"),
-        "excluded": row.marks.excluded,
-        "departs": _departs(row),
+def _imports(parts: Sequence[Mapping[str, Sequence[Any]]], store: Store) -> dict[str, list[Any]]:
+    """The imported teachers that runs name, as columns: each a finished run of a study that names it."""
+    named = {
+        one: study
+        for part in parts
+        for ids, study in dict(zip(part["teacher_run_id"], part["study"], strict=True)).items()
+        if ids
+        for one in ids.split(" + ")
     }
-    return [settings[name] if name in settings else getattr(row, name) for name in COLUMNS]
-
-
-def _departs(row: ResultRow) -> str | None:
-    """In what a run is not taught as its distiller and its pair say."""
-    settings = row.settings
-    found = [f"teacher {settings['control']}"] if settings.get("control", "trained") != "trained" else []
-    found += ["gradients matched"] if settings.get("grad_matched") else []
-    taught_by = " + ".join(teacher["model"] for teacher in settings.get("teachers", ()))
-    found += [f"taught by {taught_by}"] if taught_by and row.teacher and taught_by != row.teacher else []
-    return ", ".join(found) or None
+    known = {run_id for part in parts for run_id in part["run_id"]}
+    asked = [one for one in store.imported_teachers() if one.id in named] if named.keys() - known else []
+    if not asked:
+        return {"run_id": []}
+    return {
+        "study": [named[one.id] for one in asked],
+        "run_id": [one.id for one in asked],
+        "setting_key": [one.weights_sha256 for one in asked],
+        "weights_sha256": [one.weights_sha256 for one in asked],
+        "dataset": [one.dataset for one in asked],
+        "student": [one.model for one in asked],
+        "pair": [one.model for one in asked],
+        "label": [one.name for one in asked],
+        "finished": [one.added for one in asked],
+        "test_top1_last": [float("nan") if one.measured_top1 is None else one.measured_top1 for one in asked],
+    }

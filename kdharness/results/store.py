@@ -1,11 +1,23 @@
 """The results database as verbs: the truth about what was asked, what is running and what came out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
-from kdharness.results import analyses, draws, export, marks, mirror, outbox, progress, reading, studies, teachers
+from kdharness.results import (
+    analyses,
+    columns,
+    draws,
+    export,
+    marks,
+    mirror,
+    outbox,
+    progress,
+    reading,
+    studies,
+    teachers,
+)
 from kdharness.results import leases as holding
 from kdharness.results import searches as searches_of
 from kdharness.results.database import open_database
@@ -343,6 +355,13 @@ class Store:
     def rows(self, study: str) -> list[ResultRow]:
         """One per run, label and pair, in the order of the study file."""
         return reading.rows(self._database, study)
+
+    def columns(self, study: str, metrics: Collection[str] | None = None) -> dict[str, list[Any]]:
+        """The same column by column, without what only people read; all final metrics where none are named.
+
+        Raises BadInput for an unknown study, EnvironmentRefused where what is read has changed since it was committed.
+        """
+        return columns.columns(self._database, study, metrics)
 
     def export(self, study: str) -> Iterator[dict[str, Any]]:
         """The rows as JSON objects; non-finite metrics as "nan", "inf", "-inf", times as ISO 8601."""

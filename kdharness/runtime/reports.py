@@ -1,10 +1,10 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 from kdharness.core.records import TableSpec
 from kdharness.results.store import Store
@@ -27,41 +27,38 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     """
     from kdharness.reporting.tables import build_table
 
-    frame, asked = study_frame(store, studies), [store.study(study).spec for study in studies]
+    asked = [store.study(study).spec for study in studies]
     specs = [TableSpec.model_validate(table) for table in asked[0].get("tables") or [{}]]
     if changes:
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
     paired = all(spec.get("paired", False) for spec in asked)
     ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
     registry = _registry(store.home, specs)
-    tables = [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
-    said = tuple(sentence for study in studies for sentence in _budgets(store, study))
-    return [replace(table, caption=(*table.caption, *said)) for table in tables]
+
+    def tables(metrics: set[str] | None) -> list["Table"]:
+        frame = study_frame(store, studies, metrics)
+        return [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
+
+    try:
+        return tables(_metrics(specs))
+    except BadInput:
+        return tables(None)  # with all metrics, the same mistake is told with what there is instead
 
 
-def _budgets(store: Store, study: str) -> list[str]:
-    from kdharness.reporting.budgets import Row, budgets
-
-    rows = [
-        Row(
-            row.label,
-            row.pair,
-            row.setting_key,
-            row.ours,
-            tuple(source for name, source in row.provenance.items() if name.startswith(f"{row.distiller}.")),
-            row.metrics.get("test_top1_last") if row.marks.excluded is None else None,
-        )
-        for row in store.rows(study)
-        if row.purpose == "final"
-    ]
-    return budgets(rows, [(one.spec, one.outcome) for one in store.searches(study) if one.asked])
+def _metrics(specs: Sequence[TableSpec]) -> set[str]:
+    """The final metrics that the tables may show, and the heads'."""
+    named = {metric for spec in specs for metric in spec.metrics}
+    return {f"{metric}{when}" for metric in named for when in ("", "_last", "_best")} | {"test_top1_last"}
 
 
-def study_frame(store: Store, studies: Sequence[str]) -> "pd.DataFrame":
-    """The studies' frame, a folder of images by the name that people gave it. Raises BadInput for an unknown study."""
+def study_frame(store: Store, studies: Sequence[str], metrics: set[str] | None = None) -> "pd.DataFrame":
+    """The studies' frame, a folder of images by the name that people gave it; all metrics where none are named.
+
+    Raises BadInput for an unknown study.
+    """
     from kdharness.results.frame import load_frame
 
-    frame = load_frame(store, studies)
+    frame = load_frame(store, studies, metrics)
     for study in studies:
         dataset = store.study(study).spec.get("dataset")
         if isinstance(dataset, dict):

@@ -40,3 +40,13 @@ def test_add_and_check_of_a_file(tmp_path: Path) -> None:
     file.write_text("\n".join(file.read_text().splitlines()[:2]))
     call("add", str(file), "--paper", "Doe 2026", "--selection", "last", "--home", str(tmp_path))
     assert "mine Table 1" in call("list", "--home", str(tmp_path))
+
+
+def test_verify_plans_a_printed_table(tmp_path: Path) -> None:
+    home = ("--home", str(tmp_path / "home"), "-o", str(tmp_path))
+    asked = ["verify", "sun2024logit", "Table 2", "--cell", "kd+ls: vgg13 -> vgg8", *home]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0 and "no runs yet" in done.output and "row       KD+LS  4 runs" in done.output
+    assert "preset: sun2024logit" in (tmp_path / "verify-sun2024logit-table-2.yaml").read_text()
+    told = json.loads(CliRunner().invoke(app, [*asked, "--json"], catch_exceptions=False).output)
+    assert told["studies"][0]["cells"][0]["printed"] == "74.36" and told["left_out"] == []

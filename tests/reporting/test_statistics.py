@@ -19,9 +19,12 @@ from .frames import quickstart
 @pytest.fixture
 def without_scipy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "scipy.special", None)
-    statistics._student.cache_clear()
+    cached = (statistics._student, statistics.critical_t, statistics.optimism)
+    for function in cached:
+        function.cache_clear()
     yield
-    statistics._student.cache_clear()
+    for function in cached:
+        function.cache_clear()
 
 
 def test_mean_and_sample_std() -> None:

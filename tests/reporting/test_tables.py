@@ -284,6 +284,7 @@ def test_ten_thousand_runs_are_quick() -> None:
     assert time.process_time() - began < 4.0 and len(table.cells) == 2000
 
 
+STRICT = TableSpec(strict_numerics=True, metric=("test_top1", "test_loss"), average="rank")
 MANY_PANELS = TableSpec(rows="group", columns="student")
 VALUE = st.one_of(st.none(), st.floats(0, 100), st.just(math.inf))
 
@@ -308,6 +309,7 @@ def any_run(draw: st.DrawFn) -> dict[str, Any]:
         axes=axes,
         recipe={"batch_size": 32} if axes else {},
         teacher_sha256=draw(st.sampled_from(["a" * 64, "b" * 64, None])),
+        numerics_key=draw(st.sampled_from(["n1", "n2"])),
     )
 
 
@@ -319,13 +321,16 @@ def test_random_runs_are_never_pooled_across_settings(runs: list[dict[str, Any]]
         with pytest.raises(BadInput, match="no final runs"):
             build_table(data, TableSpec())
         return
-    for spec in (TableSpec(), TableSpec(rows="pair", columns="distiller"), MANY_PANELS):
+    for spec in (TableSpec(), TableSpec(rows="pair", columns="distiller"), MANY_PANELS, STRICT):
         table = build_table(data, spec)
         kept = {run_id for c in table.cells.values() for run_id in c.runs}
         check_table(table, data)
         counts = [r for r in runs if r["test_top1_last"] is not None and not r["excluded"]]
         finite = {r["run_id"] for r in counts if math.isfinite(r["test_top1_last"])}
         assert kept == finite & {r["run_id"] for r in runs if r["purpose"] == "final"}
+        if spec.strict_numerics:
+            numerics = {r["run_id"]: r["numerics_key"] for r in runs}
+            assert all(len({numerics[run_id] for run_id in c.runs}) <= 1 for c in table.cells.values())
 
 
 def test_an_excluded_run_is_counted_in_sight_with_its_reason_and_never_averaged() -> None:

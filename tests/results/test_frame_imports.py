@@ -1,5 +1,6 @@
 """Imported teachers in the tidy frame: found by the rows that name them, in an ensemble too."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,8 @@ FIRST, SECOND, OTHER = (
 @pytest.mark.parametrize("ids", [f"{FIRST.id} + {SECOND.id}", f"run-0 + {FIRST.id}"])
 def test_each_import_of_an_ensemble_is_a_row(ids: str) -> None:
     store = SimpleNamespace(imported_teachers=lambda: [FIRST, SECOND, OTHER])
-    rows = [SimpleNamespace(run_id="run-1", study="mine", teacher_run_id=ids)]
-    found = {row.run_id: row.metrics for row in _imports(rows, store)}  # type: ignore[arg-type]
-    expected = {FIRST.id: {"test_top1_last": 97.5}, SECOND.id: {}}
-    assert found == {one: metrics for one, metrics in expected.items() if one in ids}
+    parts = [{"run_id": ["run-1"], "study": ["mine"], "teacher_run_id": [ids]}]
+    columns = _imports(parts, store)  # type: ignore[arg-type]
+    found = dict(zip(columns["run_id"], columns["test_top1_last"], strict=True))
+    expected = {FIRST.id: 97.5, SECOND.id: pytest.approx(math.nan, nan_ok=True)}
+    assert found == {one: top1 for one, top1 in expected.items() if one in ids}

@@ -1,19 +1,19 @@
 """Printed numbers in a table of ours: beside our cells, compared in words, or in place of cells that no run fills."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Fill, TableSpec
-from kdharness.reporting import names, statistics
+from kdharness.reporting import names
 from kdharness.reporting.cells import Cells, Group, Groups
 from kdharness.reporting.footnotes import Marks
 from kdharness.reporting.methods import printed_method
+from kdharness.reporting.published.comparison import standard_errors, verdict_of
 from kdharness.reporting.published.matching import differences, is_pair, method_of, model_of, printed_for, when_of
 from kdharness.reporting.published.values import Printed, Registry
-from kdharness.reporting.table import Beside, Cell, Filled, Head, Table, Verdict
+from kdharness.reporting.table import Beside, Cell, Filled, Head, Table
 
 BUDGET = "‡"
 """The mark of a printed value of another training budget than the table's."""
@@ -69,7 +69,7 @@ def _beside(cell: Cell, group: Group, printed: Printed, registry: Registry, mark
         notes.append(marks.of(f"trained otherwise: {'; '.join(departures)}"))
     elif cell.std is None:
         reason = "one run"
-    score = standard_errors(cell, printed) if not reason else None
+    score = standard_errors(cell.values, printed) if not reason else None
     verdict = verdict_of(score, cell.n)
     return Beside(
         text=printed.text,
@@ -83,27 +83,6 @@ def _beside(cell: Cell, group: Group, printed: Printed, registry: Registry, mark
         reason=reason or ("" if verdict else "no spread"),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def standard_errors(cell: Cell, printed: Printed) -> float | None:
-    """(ours - printed) / (s sqrt(1/n + 1/n_paper)), s and n being ours, n_paper 1 where it is not known.
-
-    None below two runs, and where ours do not vary but differ.
-    """
-    if cell.mean is None or cell.std is None:
-        return None
-    difference = cell.mean - printed.value
-    if cell.std == 0.0:
-        return 0.0 if abs(difference) < 0.5 * 10.0**-printed.decimals else None
-    return difference / (cell.std * math.sqrt(1 / cell.n + 1 / (printed.n or 1)))
-
-
-def verdict_of(score: float | None, n: int) -> Verdict | None:
-    """In words, at the 95 % bound of Student's t with our n - 1 degrees of freedom; None without scipy."""
-    bound = statistics.critical_t(n - 1) if n > 1 else None
-    if score is None or bound is None:
-        return None
-    return "compatible" if abs(score) <= bound else "above" if score > 0 else "below"
 
 
 def filled_in(table: Table, groups: Groups, printed: PrintedTables, marks: Marks, spec: TableSpec) -> Table:
