@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdharness.cli.options import JsonOption, echo_json
+from kdharness.cli.options import HomeOption, JsonOption, echo_json
 from kdharness.core.errors import BadInput
+from kdharness.core.home import Home
 
 if TYPE_CHECKING:
     from kdharness.benchmarks.report import Report
@@ -92,6 +94,11 @@ def precision(
         list[str] | None, typer.Option("--model", metavar="NAME", help="One of several. [default: of the six pairs]")
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="With torch.compile.")] = True,
+    accuracy: Annotated[
+        str | None,
+        typer.Option("--accuracy", metavar="STUDY", help="Instead: is bf16 as accurate as fp32 in this study's rows?"),
+    ] = None,
+    home: HomeOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     quick: QuickOption = False,
@@ -100,6 +107,9 @@ def precision(
     compare: CompareOption = None,
 ) -> None:
     """Time each network in fp32 and bf16, eager and compiled: which precision is the faster one here."""
+    if accuracy is not None:
+        _tell_accuracy(accuracy, Home.at(home), as_json)
+        return
     from kdharness.benchmarks.precision import run
 
     place = _device(device)
@@ -109,6 +119,35 @@ def precision(
         save,
         compare,
     )
+
+
+def _tell_accuracy(study: str, home: Home, as_json: bool) -> None:
+    """Two one-sided tests of each row that the study trains in both precisions."""
+    from kdharness.reporting.equivalence import LEVEL, POWER, precisions
+    from kdharness.reporting.runs import TEACHER_METRIC, read
+    from kdharness.results.frame import load_frame
+    from kdharness.results.store import Store
+
+    found = precisions(read(load_frame(Store(home), [study]), TEACHER_METRIC))
+    if not found:
+        raise BadInput(
+            f"{study} has no row with finished runs in bf16 and in fp32",
+            remedy="give its recipe `precision: {each: [fp32, bf16]}` and run it",
+        )
+    if as_json:
+        rows = [(*row, asdict(one) | {"shown": one.shown} if one is not None else None) for row, one in found.items()]
+        echo_json([dict(zip(("dataset", "pair", "label", "bf16"), row, strict=True)) for row in rows])
+        return
+    for (dataset, pair, label), one in found.items():
+        if one is None:
+            typer.echo(f"{label}, {pair}, {dataset}: too few runs, or all alike")
+            continue
+        said = "equivalent" if one.shown else "not shown to be equivalent"
+        typer.echo(
+            f"{label}, {pair}, {dataset}: bf16 {one.difference:+.2f} points (90 % interval {one.interval[0]:+.2f} to "
+            f"{one.interval[1]:+.2f}; n = {one.n[0]} and {one.n[1]}): {said} within {one.margin} points "
+            f"(TOST p = {one.p:.2g}, level {LEVEL}; {one.needed} seeds of each have {POWER:.0%} power)"
+        )
 
 
 def _device(name: str | None) -> str:

@@ -171,6 +171,8 @@ class Execution(Frozen):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     layout: Literal["channels_last", "contiguous"] = "channels_last"
+    graphs: bool = True
+    """Steps are recorded and replayed on a device that can."""
     tables: Path | None = None
     """Where teachers' logits are kept; None: nowhere."""
 
@@ -182,6 +184,8 @@ class Numerics(Frozen):
     threads: int
     layout: str
     compile_mode: str = "eager"
+    graphs: Annotated[bool, Since(False)] = False
+    """Steps are CUDA graphs, where the method can be recorded; its run's log says where it cannot."""
     torch: str
     torch_cuda: str | None
     numpy: str

@@ -49,7 +49,7 @@ class Outputs:
         """
         return Outputs(
             self.logits,
-            self.pooled if pooled else Withheld(),
+            self.pooled if pooled else _WITHHELD,
             {name: self.stages[name] for name in stages},
             self.second.only(stages, pooled=pooled) if self.second is not None else None,
         )
@@ -62,6 +62,9 @@ class Withheld(Tensor):
     def __torch_function__(cls, *_: object) -> NoReturn:
         """Raises RuntimeError, whatever is done with it."""
         raise RuntimeError("reads the teacher's pooled features, but `needs.teacher_pooled` is False")
+
+
+_WITHHELD = Withheld()
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,11 @@ class Batch:
     second_view: Tensor | None = None
     """(B, C, H, W): the images of the second, strong view."""
     active: frozenset[str] = frozenset()
-    """The loss terms whose weight is not 0 in this epoch."""
+    """The loss terms whose weight is not 0 in this epoch; empty where nobody says so: all."""
+
+    def terms(self, each: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
+        """Those of the terms that are active, computed; what the others reach is left a gradient of 0 by the engine."""
+        return {term: compute() for term, compute in each.items() if not self.active or term in self.active}
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,14 @@ class Phase:
     """As `Distiller.losses`, already weighted."""
     batch_norm: Literal["train", "eval"] = "train"
     """Mode of the student's batch norms."""
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Marks a constant that counts epochs, so that a shorter schedule scales it: `Annotated[int, Epochs()]`."""
+
+    is_phase: bool = False
+    """Of a phase before the main epochs, not among them."""
 
 
 class DistillerConfig(Frozen):

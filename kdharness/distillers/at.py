@@ -53,11 +53,20 @@ class AT(Distiller):
         return nn.Module()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "attention": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `attention`: -> ()."""
         attention = student.logits.new_zeros((), dtype=in_full(student.logits).dtype)
         for ours, theirs in self.pairs:
             one, other = at_the_smaller_size(in_full(student.stages[ours]), in_full(teacher.stages[theirs]))
             attention = attention + F.mse_loss(self.attention(one), self.attention(other))
-        return {"ce": cross_entropy(student.logits, batch.labels), "attention": attention}
+        return attention
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "attention": self.config.attention_weight}

@@ -86,11 +86,17 @@ class BlockKD(Distiller):
         ensemble = torch.stack(stones).mean(dim=0).detach()
         each = [*zip(self.shares, stones, strict=True), (1.0, student.logits)]
         temperature = self.config.temperature
-        return {
-            "ce": torch.stack([share * cross_entropy(z, batch.labels) for share, z in each]).sum(),
-            "kd": torch.stack([share * softened_kl(z, teacher.logits, temperature) for share, z in each]).sum(),
-            "cross": torch.stack([share * softened_kl(z, ensemble, temperature) for share, z in each]).sum(),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: torch.stack([share * cross_entropy(z, batch.labels) for share, z in each]).sum(),
+                "kd": lambda: torch.stack(
+                    [share * softened_kl(z, teacher.logits, temperature) for share, z in each]
+                ).sum(),
+                "cross": lambda: torch.stack(
+                    [share * softened_kl(z, ensemble, temperature) for share, z in each]
+                ).sum(),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "kd": self.config.kd_weight, "cross": self.config.cross_weight}

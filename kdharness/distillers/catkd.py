@@ -69,10 +69,12 @@ class CATKD(Distiller):
         if self.config.classes != "all":
             kept = self.kept(target)[:, :, None, None]
             own, other = own * kept, other * kept
-        return {
-            "ce": cross_entropy(logits, batch.labels),
-            "cam": F.mse_loss(self.compared(own), self.compared(other)),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(logits, batch.labels),
+                "cam": lambda: F.mse_loss(self.compared(own), self.compared(other)),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "cam": self.config.cam_weight}

@@ -44,13 +44,19 @@ class CC(Distiller):
         return self.embeddings
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "correlation": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `correlation`: -> ()."""
         ours, theirs = self.embeddings["embed_s"](student.pooled), self.embeddings["embed_t"](teacher.pooled)
         difference = (ours - theirs).abs()
-        products = (difference[:-1] * difference[1:]).sum()
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "correlation": products / max(len(difference) - 1, 1),
-        }
+        products: Tensor = (difference[:-1] * difference[1:]).sum()
+        return products / max(len(difference) - 1, 1)
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "correlation": self.config.correlation_weight}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kdharness.core.keys import Since
+from kdharness.core.types import Epochs
 
 Weight = Annotated[float, Field(strict=True, ge=0, le=1e6)]
 Temperature = Annotated[float, Field(strict=True, gt=0, le=1000)]
@@ -21,6 +22,7 @@ Warmup = Annotated[
         le=10_000,
         description="Epochs over which the distillation terms grow linearly to their weight.",
     ),
+    Epochs(),
 ]
 Standardize = Annotated[
     Literal["none", "zscore", "mean", "std"],

@@ -67,6 +67,15 @@ class CRD(Distiller):
         return self.banks
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "contrast": lambda: self.guidance(student, teacher, batch),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """The term `contrast`: -> ()."""
         banks = self.banks
         ours = F.normalize(banks.embed_s(student.pooled), dim=1)
         theirs = F.normalize(banks.embed_t(teacher.pooled), dim=1)
@@ -83,12 +92,14 @@ class CRD(Distiller):
         constants = torch.where(banks.Z < 0, scores.detach().mean((1, 2)) * rows, banks.Z)
         self.seen = ours.detach(), theirs.detach(), constants
         estimates = noise_contrastive(scores / constants[:, None, None], rows)
-        return {"ce": cross_entropy(student.logits, batch.labels), "contrast": estimates.sum()}
+        return estimates.sum()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "contrast": self.config.contrast_weight}
 
     def after_step(self, student: Outputs, teacher: Outputs, batch: Batch) -> None:
+        if batch.active and "contrast" not in batch.active:
+            return
         ours, theirs, constants = self.seen
         self.banks.Z.copy_(constants)
         for bank, embedded in ((self.banks.memory_v1, ours), (self.banks.memory_v2, theirs)):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig, Needs, NetworkView, Outputs
+from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig, Epochs, Needs, NetworkView, Outputs
 from kdharness.distillers.constants import CrossEntropyWeight, Standardize, StdKind, Weight
 from kdharness.distillers.dkd import others, target_class_kl
 from kdharness.distillers.losses import cross_entropy, in_full, softened_kl, standardized
@@ -46,7 +46,9 @@ class CTKD(Distiller):
         curriculum: Annotated[
             Literal["cosine", "linear"], Field(description="How the gradient's multiplier goes to its end.")
         ] = "cosine"
-        curriculum_epochs: Annotated[int, Field(strict=True, ge=1, le=10_000, description="Epochs until its end.")] = 10
+        curriculum_epochs: Annotated[
+            int, Field(strict=True, ge=1, le=10_000, description="Epochs until its end."), Epochs()
+        ] = 10
         first_multiplier: Annotated[Strength, Field(description="Multiplier of the gradient of g at epoch 0.")] = 0.0
         last_multiplier: Annotated[Strength, Field(description="Multiplier at the end; negative reverses.")] = -1.0
         standardize: Standardize = "none"
@@ -73,14 +75,17 @@ class CTKD(Distiller):
             standardized(in_full(each.logits), self.config.std, self.config.standardize) for each in (student, teacher)
         )
         temperature = self.temperature(batch.epoch)
-        terms = {"ce": cross_entropy(student.logits, batch.labels)}
+        terms = {"ce": lambda: cross_entropy(student.logits, batch.labels)}
         if self.config.base == "kd":
-            return terms | {"kd": softened_kl(student_logits, teacher_logits, temperature)}
+            return batch.terms(terms | {"kd": lambda: softened_kl(student_logits, teacher_logits, temperature)})
         rest = others(student_logits, batch.labels), others(teacher_logits, batch.labels)
-        return terms | {
-            "tckd": target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
-            "nckd": softened_kl(*rest, temperature),
-        }
+        return batch.terms(
+            terms
+            | {
+                "tckd": lambda: target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
+                "nckd": lambda: softened_kl(*rest, temperature),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -48,11 +48,13 @@ class DIST(Distiller):
         temperature = self.config.temperature
         ours = F.softmax(in_full(student.logits) / temperature, dim=1)
         theirs = F.softmax(in_full(teacher.logits) / temperature, dim=1)
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "inter": temperature**2 * (1 - correlation(ours, theirs).mean()),
-            "intra": temperature**2 * (1 - correlation(ours.T, theirs.T).mean()),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "inter": lambda: temperature**2 * (1 - correlation(ours, theirs).mean()),
+                "intra": lambda: temperature**2 * (1 - correlation(ours.T, theirs.T).mean()),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

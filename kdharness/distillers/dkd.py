@@ -66,13 +66,15 @@ class DKD(Distiller):
             standardized(in_full(each.logits), self.config.std, self.config.standardize) for each in (student, teacher)
         )
         temperature = self.config.temperature
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "tckd": target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
-            "nckd": softened_kl(
-                others(student_logits, batch.labels), others(teacher_logits, batch.labels), temperature
-            ),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "tckd": lambda: target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
+                "nckd": lambda: softened_kl(
+                    others(student_logits, batch.labels), others(teacher_logits, batch.labels), temperature
+                ),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

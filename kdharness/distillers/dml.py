@@ -46,12 +46,18 @@ class DML(Distiller):
         return Needs(teacher="architecture", peer=True)
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {"ce": lambda: cross_entropy(student.logits, batch.labels), "kl": lambda: self.guidance(student, teacher)}
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `kl`: -> ()."""
         epsilon = self.config.epsilon
         if epsilon:
             divergence = padded_kl(student.logits, teacher.logits, epsilon)
         else:
             divergence = kl_divergence(student.logits, teacher.logits)
-        return {"ce": cross_entropy(student.logits, batch.labels), "kl": divergence}
+        return divergence
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "kl": self.config.kl_weight}

@@ -109,14 +109,16 @@ class FCFD(Distiller):
             else:
                 rest = self.student.forward_from(ours, self.bridged(number, "1", "0", teacher.stages[theirs]))
             mixed.append(softened_kl(rest.logits, teacher.logits, self.config.temperature))
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "kd": softened_kl(student.logits, teacher.logits, self.config.temperature),
-            "mixed": torch.stack(mixed).sum(),
-            "feature": torch.stack(
-                [self.difference(number, features, teacher) for number, features in imitations]
-            ).sum(),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "kd": lambda: softened_kl(student.logits, teacher.logits, self.config.temperature),
+                "mixed": lambda: torch.stack(mixed).sum(),
+                "feature": lambda: torch.stack(
+                    [self.difference(number, features, teacher) for number, features in imitations]
+                ).sum(),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -55,12 +55,15 @@ class FitNet(Distiller):
         return self.regressor
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {"ce": lambda: cross_entropy(student.logits, batch.labels), "hint": lambda: self.guidance(student, teacher)}
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `hint`: -> ()."""
         layer = self.config.layer
         guess = self.regressor(student.stages[layer])
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "hint": F.mse_loss(in_full(guess), in_full(teacher.stages[layer])),
-        }
+        return F.mse_loss(in_full(guess), in_full(teacher.stages[layer]))
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "hint": self.config.hint_weight}

@@ -77,13 +77,22 @@ class FT(Distiller):
         return nn.ModuleDict({"translator": self.translator, "paraphraser": self.paraphraser})
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "factor": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `factor`: -> ()."""
         ((ours, theirs),) = self.pairs
         own = self.translator["encoder"](as_weights(student.stages[ours], self.translator))
         with torch.no_grad():
             other = self.paraphraser["encoder"](as_weights(teacher.stages[theirs], self.paraphraser))
         one, other = at_the_smaller_size(own, other)
         difference = (self.attention(one) - self.attention(other)).abs().pow(self.config.distance_power)
-        return {"ce": cross_entropy(student.logits, batch.labels), "factor": difference.mean()}
+        return difference.mean()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "factor": self.config.factor_weight}

@@ -51,15 +51,21 @@ class KD(Distiller):
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "kd": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `kd`: -> ()."""
         config = self.config
         student_logits, teacher_logits = (
             standardized(each.logits, config.std, config.standardize) for each in (student, teacher)
         )
         divergence = softened_kl(student_logits, teacher_logits, config.temperature)
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "kd": divergence if config.reduction == "batch" else divergence / student.logits.shape[1],
-        }
+        return divergence if config.reduction == "batch" else divergence / student.logits.shape[1]
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "kd": self.config.kd_weight}

@@ -73,6 +73,15 @@ class KDSVD(Distiller):
         return nn.Module()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "relation": lambda: self.guidance(student, teacher, batch),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """The term `relation`: -> ()."""
         rank = self.config.rank
         relations, before = [], None
         for ours, theirs in self.pairs:
@@ -86,10 +95,7 @@ class KDSVD(Distiller):
                 difference = relation(now[0], before[0]) - relation(now[1], before[1])
                 relations.append(difference.to(features.dtype).square().flatten(1).sum(1))
             before = now
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "relation": torch.stack(relations).sum() / len(batch.labels),
-        }
+        return torch.stack(relations).sum() / len(batch.labels)
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "relation": self.config.relation_weight}

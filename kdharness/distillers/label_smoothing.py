@@ -37,10 +37,12 @@ class LabelSmoothing(Distiller):
         return Needs(teacher="none")
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "uniform": -F.log_softmax(in_full(student.logits), dim=1).mean(),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "uniform": lambda: -F.log_softmax(in_full(student.logits), dim=1).mean(),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": 1.0 - self.config.smoothing, "uniform": self.config.smoothing}

@@ -53,12 +53,21 @@ class Locality(Distiller):
         return self.adapters
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "guidance": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `guidance`: -> ()."""
         parts = []
         for (ours, theirs), adapter in zip(self.pairs, self.adapters, strict=True):
             one, other = adapter(as_weights(student.stages[ours], adapter)), in_full(teacher.stages[theirs])
             size = max(one.shape[2], other.shape[2]), max(one.shape[3], other.shape[3])
             parts.append(F.mse_loss(bilinear(one, size), bilinear(other, size)))
-        return {"ce": cross_entropy(student.logits, batch.labels), "guidance": torch.stack(parts).sum()}
+        return torch.stack(parts).sum()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "guidance": self.config.guidance_weight}

@@ -45,10 +45,14 @@ class LumiNet(Distiller):
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         temperature = self.config.temperature
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "kd": kl_divergence(perception(student.logits) / temperature, perception(teacher.logits) / temperature),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "kd": lambda: kl_divergence(
+                    perception(student.logits) / temperature, perception(teacher.logits) / temperature
+                ),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -66,14 +66,18 @@ class MLKD(Distiller):
         images = up_to_the_median(teacher_says.amax(dim=1))
         classes = up_to_the_median(teacher_says.sum(dim=0))
         of_images, of_classes = relations(weak, teacher_weak, (*always, *doubled))
-        return {
-            "ce": cross_entropy(weak, labels) + cross_entropy(strong, labels),
-            "instance": images * self._divergences(weak, teacher_weak, (*always, *doubled))
-            + self._divergences(strong, teacher_strong, always)
-            + self._divergences(weak, teacher_weak, doubled),
-            "batch": images * of_images,
-            "class": classes * of_classes,
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(weak, labels) + cross_entropy(strong, labels),
+                "instance": lambda: (
+                    images * self._divergences(weak, teacher_weak, (*always, *doubled))
+                    + self._divergences(strong, teacher_strong, always)
+                    + self._divergences(weak, teacher_weak, doubled)
+                ),
+                "batch": lambda: images * of_images,
+                "class": lambda: classes * of_classes,
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -45,11 +45,15 @@ class NKD(Distiller):
         target, temperature = batch.labels[:, None], self.config.temperature
         trust = F.softmax(teacher_logits, dim=1).gather(1, target)
         rest = F.softmax(others(teacher_logits, batch.labels) / temperature, dim=1)
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "target": -(trust * F.log_softmax(student_logits, dim=1).gather(1, target)).mean(),
-            "others": temperature**2 * F.cross_entropy(others(student_logits, batch.labels) / temperature, rest),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "target": lambda: -(trust * F.log_softmax(student_logits, dim=1).gather(1, target)).mean(),
+                "others": lambda: (
+                    temperature**2 * F.cross_entropy(others(student_logits, batch.labels) / temperature, rest)
+                ),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

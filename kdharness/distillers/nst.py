@@ -49,12 +49,18 @@ class NST(Distiller):
         return nn.Module()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {"ce": lambda: cross_entropy(student.logits, batch.labels), "mmd": lambda: self.guidance(student, teacher)}
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `mmd`: -> ()."""
         mmd = student.logits.new_zeros((), dtype=in_full(student.logits).dtype)
         for ours, theirs in self.pairs:
             one, other = at_the_smaller_size(in_full(student.stages[ours]), in_full(teacher.stages[theirs]))
             one, other = patterns(one), patterns(other)
             mmd = mmd + kernel(other, other) + kernel(one, one) - 2 * kernel(one, other)
-        return {"ce": cross_entropy(student.logits, batch.labels), "mmd": mmd}
+        return mmd
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "mmd": self.config.mmd_weight}

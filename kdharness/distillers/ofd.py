@@ -73,6 +73,15 @@ class OFD(Distiller):
         return self.adapters
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "overhaul": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `overhaul`: -> ()."""
         parts = []
         for number, ((ours, theirs), connect) in enumerate(zip(self.pairs, self.connectors, strict=True)):
             one = connect(as_weights(student.stages[ours], connect))
@@ -80,7 +89,7 @@ class OFD(Distiller):
             margin = self.adapters.get_buffer(f"margin{number}")[:, None, None]
             share = 0.5 ** (len(self.pairs) - 1 - number)
             parts.append(share * partial_distance(one, other, margin).mean(0).sum())
-        return {"ce": cross_entropy(student.logits, batch.labels), "overhaul": torch.stack(parts).sum()}
+        return torch.stack(parts).sum()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "overhaul": self.config.overhaul_weight}

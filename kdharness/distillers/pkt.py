@@ -40,10 +40,19 @@ class PKT(Distiller):
         return Needs(teacher_pooled=True)
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "neighbour": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `neighbour`: -> ()."""
         epsilon = self.config.epsilon
         ours, theirs = self.neighbours(student.pooled), self.neighbours(teacher.pooled)
         divergence = theirs * ((theirs + epsilon) / (ours + epsilon)).log()
-        return {"ce": cross_entropy(student.logits, batch.labels), "neighbour": divergence.mean()}
+        return divergence.mean()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "neighbour": self.config.neighbour_weight}

@@ -74,16 +74,22 @@ class ReviewKD(Distiller):
         return self.fusions
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "review": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `review`: -> ()."""
         ours = [student.stages[layer] for layer, _ in self.pairs] + [student.pooled[:, :, None, None]]
         theirs = [teacher.stages[layer] for _, layer in self.pairs] + [teacher.pooled[:, :, None, None]]
         reviewed, mixture = [], None
         for features, fusion in zip(reversed(ours), self.fusions, strict=True):
             output, mixture = fusion(features, mixture)
             reviewed.append(output)
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "review": hierarchical_context(reviewed, [in_full(features) for features in reversed(theirs)]),
-        }
+        return hierarchical_context(reviewed, [in_full(features) for features in reversed(theirs)])
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -46,11 +46,13 @@ class RKD(Distiller):
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         ours, theirs = in_full(student.pooled).flatten(1), in_full(teacher.pooled).flatten(1)
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "distance": F.smooth_l1_loss(self.distances(ours), self.distances(theirs)),
-            "angle": F.smooth_l1_loss(angles(ours), angles(theirs)),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "distance": lambda: F.smooth_l1_loss(self.distances(ours), self.distances(theirs)),
+                "angle": lambda: F.smooth_l1_loss(angles(ours), angles(theirs)),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

@@ -57,11 +57,13 @@ class SimKD(Distiller):
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         ours, theirs = self.maps(student, teacher)
-        return {
-            "ce": cross_entropy(student.logits, batch.labels),
-            "kd": softened_kl(student.logits, teacher.logits, self.config.temperature),
-            "map": F.mse_loss(self.projector(ours), theirs),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "kd": lambda: softened_kl(student.logits, teacher.logits, self.config.temperature),
+                "map": lambda: F.mse_loss(self.projector(ours), theirs),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "kd": self.config.kd_weight, "map": self.config.map_weight}

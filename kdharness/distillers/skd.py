@@ -42,10 +42,12 @@ class SKD(Distiller):
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         rescaled = spread_as(student.logits, teacher.logits)
-        return {
-            "ce": cross_entropy(rescaled, batch.labels),
-            "kd": softened_kl(rescaled, teacher.logits, self.config.temperature),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(rescaled, batch.labels),
+                "kd": lambda: softened_kl(rescaled, teacher.logits, self.config.temperature),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "kd": self.config.kd_weight}

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdharness.core.types import Batch, Distiller, DistillerConfig, Needs, Outputs
+from kdharness.core.types import Batch, Distiller, DistillerConfig, Epochs, Needs, Outputs
 from kdharness.distillers.constants import CrossEntropyWeight, Weight
 from kdharness.distillers.losses import cross_entropy, in_full, softened_kl
 from kdharness.distillers.registry import DISTILLERS
@@ -33,7 +33,7 @@ class SLD(Distiller):
         kd_weight: Annotated[Weight, Field(description="Weight of the divergence to the teacher, swapped.")] = 0.9
         pseudo_weight: Annotated[Weight, Field(description="Weight of the divergence to the student, swapped.")] = 0.9
         pseudo_after: Annotated[
-            int, Field(strict=True, ge=0, le=10_000, description="The last epoch without the pseudo-teacher.")
+            int, Field(strict=True, ge=0, le=10_000, description="The last epoch without the pseudo-teacher."), Epochs()
         ] = 150
 
     config: Config
@@ -51,11 +51,13 @@ class SLD(Distiller):
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         views = [(in_full(s), in_full(t)) for s, t in zip(of_both_views(student), of_both_views(teacher), strict=True)]
         labels = batch.labels
-        return {
-            "ce": torch.stack([cross_entropy(s, labels) for s, _ in views]).sum(),
-            "kd": torch.stack([_divergences(s, swapped(t, labels)) for s, t in views]).sum(),
-            "pseudo": torch.stack([_divergences(s, swapped(s, labels)) for s, _ in views]).sum(),
-        }
+        return batch.terms(
+            {
+                "ce": lambda: torch.stack([cross_entropy(s, labels) for s, _ in views]).sum(),
+                "kd": lambda: torch.stack([_divergences(s, swapped(t, labels)) for s, t in views]).sum(),
+                "pseudo": lambda: torch.stack([_divergences(s, swapped(s, labels)) for s, _ in views]).sum(),
+            }
+        )
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         config = self.config

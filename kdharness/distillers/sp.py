@@ -44,9 +44,18 @@ class SP(Distiller):
         return nn.Module()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "similarity": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `similarity`: -> ()."""
         ((ours, theirs),) = self.pairs
         difference = similarities(student.stages[ours]) - similarities(teacher.stages[theirs])
-        return {"ce": cross_entropy(student.logits, batch.labels), "similarity": difference.square().mean()}
+        return difference.square().mean()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "similarity": self.config.similarity_weight}

@@ -84,11 +84,12 @@ class Sum(Distiller):
         return nn.ModuleList([member.build(student, teacher, context) for member in self._members.values()])
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        terms = {"ce": cross_entropy(student.logits, batch.labels)}
+        terms = batch.terms({"ce": lambda: cross_entropy(student.logits, batch.labels)})
         for name, member in self._members.items():
-            active = frozenset(term.removeprefix(f"{name}_") for term in batch.active if term.startswith(f"{name}_"))
-            own = member.losses(*_seen(member, student, teacher), replace(batch, active=active))
-            terms |= {f"{name}_{term}": value for term, value in own.items() if term != "ce"}
+            own = _own(name, batch)
+            if own is not None:
+                values = member.losses(*_seen(member, student, teacher), own)
+                terms |= {f"{name}_{term}": value for term, value in values.items() if term != "ce"}
         return terms
 
     def weights(self, epoch: int) -> Mapping[str, float]:
@@ -102,8 +103,16 @@ class Sum(Distiller):
         return [phase for member in self._members.values() for phase in member.phases()]
 
     def after_step(self, student: Outputs, teacher: Outputs, batch: Batch) -> None:
-        for member in self._members.values():
-            member.after_step(*_seen(member, student, teacher), batch)
+        for name, member in self._members.items():
+            own = _own(name, batch)
+            if own is not None:
+                member.after_step(*_seen(member, student, teacher), own)
+
+
+def _own(name: str, batch: Batch) -> Batch | None:
+    """The batch with the member's own active terms; None where it has terms, and none of them is."""
+    own = frozenset(term.removeprefix(f"{name}_") for term in batch.active if term.startswith(f"{name}_"))
+    return None if batch.active and not own else replace(batch, active=own)
 
 
 def _seen(member: Distiller, student: Outputs, teacher: Outputs) -> tuple[Outputs, Outputs]:

@@ -39,8 +39,14 @@ class TTM(Distiller):
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {"ce": lambda: cross_entropy(student.logits, batch.labels), "ttm": lambda: self.guidance(student, teacher)}
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `ttm`: -> ()."""
         divergence, _ = transformed_kl(student.logits, teacher.logits, self.config.exponent)
-        return {"ce": cross_entropy(student.logits, batch.labels), "ttm": divergence.mean()}
+        return divergence.mean()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "ttm": self.config.ttm_weight}

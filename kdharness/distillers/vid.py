@@ -66,12 +66,21 @@ class VID(Distiller):
         return nn.ModuleDict({"regressors": self.regressors, "log_scales": self.log_scales})
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
+                "information": lambda: self.guidance(student, teacher),
+            }
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `information`: -> ()."""
         parts = []
         for (ours, theirs), guess, scale in zip(self.pairs, self.regressors, self.log_scales, strict=True):
             one, other = at_the_smaller_size(in_full(student.stages[ours]), in_full(teacher.stages[theirs]))
             variance = (F.softplus(scale) + self.config.epsilon)[:, None, None]
             parts.append(((guess(one.to(scale.dtype)) - other).square() / variance + variance.log()).mean() / 2)
-        return {"ce": cross_entropy(student.logits, batch.labels), "information": torch.stack(parts).sum()}
+        return torch.stack(parts).sum()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "information": self.config.information_weight}

@@ -39,8 +39,14 @@ class WTTM(Distiller):
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return batch.terms(
+            {"ce": lambda: cross_entropy(student.logits, batch.labels), "wttm": lambda: self.guidance(student, teacher)}
+        )
+
+    def guidance(self, student: Outputs, teacher: Outputs) -> Tensor:
+        """The term `wttm`: -> ()."""
         divergence, total = transformed_kl(student.logits, teacher.logits, self.config.exponent)
-        return {"ce": cross_entropy(student.logits, batch.labels), "wttm": (total * divergence).mean()}
+        return (total * divergence).mean()
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": self.config.ce_weight, "wttm": self.config.wttm_weight}

@@ -1,5 +1,7 @@
 """From stored pixels to what a network sees."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,12 @@ def normalised(pixels: Tensor, normalization: Normalization, dtype: torch.dtype)
 
     In this order of operations the float32 values are torchvision's ToTensor and Normalize bit for bit.
     """
-    mean = torch.tensor(normalization.mean, dtype=dtype, device=pixels.device)
-    std = torch.tensor(normalization.std, dtype=dtype, device=pixels.device)
+    mean, std = _constants(normalization, dtype, pixels.device)
     return pixels.to(dtype).div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+
+@cache
+def _constants(normalization: Normalization, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Made once: to bring them to a GPU the host would wait for it, at every batch."""
+    mean, std = (torch.tensor(values, dtype=dtype, device=device) for values in (normalization.mean, normalization.std))
+    return mean, std

@@ -5,6 +5,7 @@ begins a transaction itself, every write transaction is BEGIN IMMEDIATE behind a
 where the linked SQLite is free of the WAL-reset corruption bug (fixed in 3.51.3, 3.50.7 and 3.44.6).
 """
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -149,6 +150,8 @@ def refusals(path: Path) -> Iterator[None]:
             raise
         kind = Unavailable if name.startswith(_PASSING) else EnvironmentRefused
         what = f"the results database says: {cause}"
+        if name.startswith("SQLITE_FULL"):
+            what += f" ({shutil.disk_usage(path.parent).free / 2**20:.1f} MiB free)"
         if name.startswith("SQLITE_BUSY") and (holders := lock_holders(path)):
             what += f" (locked by process {', '.join(holders)})"
         raise kind(what, where=str(path), remedy=remedy) from error

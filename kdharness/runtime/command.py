@@ -30,6 +30,7 @@ from kdharness.runtime.until import parse_until
 from kdharness.runtime.warm_tables import WarmTables
 from kdharness.study.expand import Expansion, expand_at
 from kdharness.study.load import load_study
+from kdharness.study.searching.dashboard import write_copy
 from kdharness.study.searching.search import Search
 from kdharness.tracking.mlflow import installed as mlflow_installed
 
@@ -66,10 +67,9 @@ def run_command(
     moment = None if until is None else parse_until(until, datetime.now().astimezone())
     _open_home(home)
     store = Store(home, create=True)
-    search = Search(expansion, store) if expansion.searched else None
+    search = Search(expansion, store, lambda: write_copy(home.optuna, store, expansion.study.name))
     study = _save(store, expansion, console)
-    if search is not None:
-        search.advance()
+    search.advance()
     _open_inputs(store, study, expansion, home, data or home.data)
     command, options = _own_command(), JobOptions.of_study(expansion.study.spec, data)
     executor: Executor = SubprocessExecutor(home, command, options)
@@ -82,7 +82,7 @@ def run_command(
         slots=places,
         executor=executor,
         progress=progress_for(console),
-        search=search,
+        search=search if expansion.searched else None,
         mirror=MirrorProcess(home, store, command) if mlflow_installed() else None,
         parts=parts((want.setting for want in expansion.wanted), expansion.dataset),
         warm=WarmTables(store, home.tables, device_of(places[0]), options).runs,
@@ -92,6 +92,8 @@ def run_command(
         packing=Packing(NvidiaMeter()) if slots == AUTO and places[0].startswith("cuda") else None,
     )
     _tell(outcome, home, console)
+    for line in search.notes:
+        _say(console, line)
     if asked and outcome.exit_code not in (ExitCode.INTERRUPTED, ExitCode.STOPPED):
         _evaluate(store, study, home, data or home.data, asked, console)
     _show_tables(store, study, home, console)

@@ -22,7 +22,7 @@ NEEDED_BYTES = 64 << 20
 """With less nothing is begun."""
 LOW_BYTES = 2 << 30
 FEWEST_FILES, FEW_FILES = 64, 256
-"""Open files that a process may have: a job with its data and its libraries needs about 60."""
+"""Open files that a process may have."""
 _BUILT = 1_760_000_000
 """Seconds since 1970, in October 2025: a clock that says less is wrong."""
 _MLFLOW = (3, 10)
@@ -134,7 +134,12 @@ def _open_files(soft: int) -> Check:
     if soft == resource.RLIM_INFINITY:
         return Check("open files", "ok", "no limit")
     status: Status = "refused" if soft < FEWEST_FILES else "warning" if soft < FEW_FILES else "ok"
-    return Check("open files", status, f"a process may have {soft}", "" if status == "ok" else "ulimit -n 1024")
+    return Check(
+        "open files",
+        status,
+        f"a process may have {soft} open, a job needs about 60",
+        "" if status == "ok" else "ulimit -n 1024",
+    )
 
 
 def _clock(now: float) -> Check:

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
+_COMPLAIN_SECONDS = 60.0
+"""A disk that is full has no room for a line each second."""
 
 
 class Heartbeat:
@@ -38,6 +40,7 @@ class Heartbeat:
         self._lease = lease_seconds
         self._lock = threading.Lock()
         self._lost: set[str] = set()
+        self._complain_at = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -79,6 +82,8 @@ class Heartbeat:
                     if self._held.pop(run_id, None) is not None:  # not one that ended while we asked
                         self._lost.add(run_id)
         except Exception as error:  # noqa: BLE001  whatever it is, a dead thread would lose every lease of the job
-            log.warning("heartbeat failed, trying again: %s", error)
+            if started >= self._complain_at:
+                self._complain_at = started + _COMPLAIN_SECONDS
+                log.warning("heartbeat failed, trying again: %s", error)
             return _RETRY_SECONDS
         return max(0.1, self._beat - (time.monotonic() - started))

@@ -1,6 +1,7 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,29 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
         return [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
 
     try:
-        return tables(_metrics(specs))
+        built = tables(_metrics(specs))
     except BadInput:
-        return tables(None)  # with all metrics, the same mistake is told with what there is instead
+        built = tables(None)  # with all metrics, the same mistake is told with what there is instead
+    said = tuple(sentence for study in studies for sentence in _budgets(store, study))
+    return [replace(table, caption=(*table.caption, *said)) for table in built]
+
+
+def _budgets(store: Store, study: str) -> list[str]:
+    from kdharness.reporting.budgets import Row, budgets
+
+    rows = [
+        Row(
+            row.label,
+            row.pair,
+            row.setting_key,
+            row.ours,
+            tuple(source for name, source in row.provenance.items() if name.startswith(f"{row.distiller}.")),
+            row.metrics.get("test_top1_last") if row.marks.excluded is None else None,
+        )
+        for row in store.rows(study)
+        if row.purpose == "final"
+    ]
+    return budgets(rows, [(one.spec, one.outcome) for one in store.searches(study) if one.asked])
 
 
 def _metrics(specs: Sequence[TableSpec]) -> set[str]:

@@ -45,6 +45,11 @@ _LOOK_SHARE = 20  # with very many runs, looking takes at most a twentieth of th
 class Search(Protocol):
     """Asks for more runs as earlier ones finish."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether it looks at runs while they go on, not only when some have ended."""
+        ...
+
     def advance(self) -> int:
         """Add to the study the runs that can be chosen now; how many."""
         ...
@@ -311,7 +316,8 @@ class _Runner:
         self._watch_disk()
         self._quarantine(ended)
         stopping = stopping or bool(self._given_up)
-        if self._announce() and not stopping and self._advance():
+        has_news = self._announce() or (self._search is not None and self._search.watches)
+        if has_news and not stopping and self._advance():
             self._queue = self._store.queue(self._study)
         ours = {run_id for handle in self._jobs.values() for run_id in handle.run_ids}
         free = [slot for slot in self._slots if slot not in self._jobs]
@@ -383,7 +389,8 @@ class _Runner:
 
     def _rescue(self, ended: Mapping[str, int]) -> None:
         """Give runs of dead owners back to the queue, and read it anew."""
-        told = {run_id: _how_ended(code) for run_id, code in ended.items()}
+        told = {run_id: self._how_died(run_id, code) for run_id, code in ended.items()}
+        self._memory_kills = devices.memory_kills()
         reaped = self._store.reap(is_alive, MAX_ATTEMPTS, blame=not self._killed, how=told)
         silent = {(one.run_id, one.owner.pid) for one in reaped if one.cause == "expired"}
         for handle in self._jobs.values():
@@ -397,7 +404,7 @@ class _Runner:
                 jobs.setdefault(one.owner, []).append(one)
         for one, *beside in jobs.values():
             row = rows[one.run_id]
-            how = self._how_died(one.run_id, ended.get(one.run_id)) if one.cause == "dead" else "fell silent"
+            how = told.get(one.run_id, _how_ended(None)) if one.cause == "dead" else "fell silent"
             goes_on = f"resuming after epoch {row.epoch}" if row.epoch else "starting over"
             what = f"; {goes_on} (attempt {one.attempts + 1})" if one.state == "waiting" else ""
             if beside and not self._killed:
@@ -405,12 +412,12 @@ class _Runner:
             others = f" and {len(beside)} beside it" if beside else ""
             self._progress.say(f"{_name(row)}{others}: {'their' if beside else 'its'} job {how}{what}", bad=True)
 
-    def _how_died(self, run_id: str, code: int | None) -> str:
-        kills = devices.memory_kills()
+    def _how_died(self, run_id: str, code: int) -> str:
         if code == -signal.SIGKILL and not self._killed:
             peak = self._peaks.get(self._ended_on.get(run_id, ""), 0.0)
-            why = "out of memory, says the kernel" if kills > self._memory_kills else "maybe for its memory"
-            self._memory_kills = kills
+            why = "maybe for its memory"
+            if devices.memory_kills() > self._memory_kills:
+                why = "out of memory, says the kernel"
             return f"was killed by SIGKILL, {why}" + (f" (it had up to {peak:,.0f} MiB)" if peak else "")
         return _how_ended(code)
 

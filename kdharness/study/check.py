@@ -9,7 +9,7 @@ from kdharness.core.errors import BadInput, Problem
 from kdharness.results.records import ImportedTeacher
 from kdharness.study.check_figures import check_figures
 from kdharness.study.check_rows import check_row, check_values, known_recipe
-from kdharness.study.check_search import check_search
+from kdharness.study.check_search import check_prefix, check_search
 from kdharness.study.check_tables import check_tables
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
@@ -52,6 +52,8 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     _evaluate(spec, found)
     check_tables(spec, None if holes else labels, _axes(spec, known), found)
     check_figures(spec, None if holes else labels, {pair.label for pair in pairs}, _axes(spec, known), found)
+    if dataset is not None and not found.problems:
+        check_prefix(spec, list(pairs), known, dataset, found)
     if dataset is not None and not missing_images(dataset):
         _batch_sizes(spec, known, dataset, found)
     return sorted(found.problems)

@@ -26,6 +26,7 @@ from kdharness.study.resolve import (
     template,
 )
 from kdharness.study.rows import rows
+from kdharness.study.searching.record import trainings
 from kdharness.study.spec import SearchPart, StudySpec
 from kdharness.study.students import settled, student_runs
 from kdharness.study.teachers import TeacherSource, final_teachers, teacher_run, way_of
@@ -124,7 +125,7 @@ def expand(
     if compatibility.problems:
         raise StudyError(study.path, compatibility.problems)
     finals = _without_twins(finals, warnings)
-    warnings += _unpublished(templates)
+    warnings += _unpublished(templates) + _unfair(spec, templates)
     if any(_needs_weights(study, row[0]) for row in templates):
         wanted = [teacher_run(source) for source in teachers.values() if source.trained is not None] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
@@ -151,6 +152,21 @@ def _needs_weights(study: Study, one: Template) -> bool:
         return False
     resolved = settled(study, one, any_values(one))
     return distiller_of(one.row)(resolved.config).needs.teacher == "weights"
+
+
+def _unfair(spec: StudySpec, templates: list[list[Template]]) -> list[str]:
+    """Rows marked ours that a search chooses among more settings than others may."""
+    draws = spec.search.draws if spec.search is not None else 1
+    fixed = [row[0].label for row in templates if not row[0].row.entry.ours and not any(one.ranges for one in row)]
+    ours = [row[0].label for row in templates if row[0].row.entry.ours and any(one.ranges for one in row)]
+    named = [label for label in fixed if label != "none"]
+    if draws < 2 or not named:
+        return []
+    others = ", ".join(f"`{label}`" for label in named)
+    return [
+        f"`{label}` (ours) is chosen among {draws} settings, {others} has one: a fair search has equal budgets"
+        for label in ours
+    ]
 
 
 def _unpublished(templates: list[list[Template]]) -> list[str]:
@@ -196,7 +212,7 @@ def _count(study: Study, templates: list[list[Template]], pairs: list[Pair]) -> 
         for one in _searched(ranged, search):
             assert search is not None
             on = len(one.on(spec))
-            searched += on * (search.trainings + search.draws * assistants)
+            searched += on * (trainings(search) + search.draws * assistants)
             searched += (len(one.templates) + on) * (seeds + assistants)  # the choice, and the papers' constants
     if search is not None and searched:
         named = [pair.label for pair in pairs] if search.pairs == "each" else search.pairs

@@ -31,10 +31,6 @@ class Findings:
     def unknown_key(self, place: Place, name: str, known: Iterable[str]) -> None:
         self.say(place, unknown_key(name, known), key=True)
 
-    def later(self, place: Place, what: str, needs: str, *, key: bool = False) -> None:
-        """A part of the language that a later version gives its meaning: refused, never ignored."""
-        self.say(place, f"`{what}` needs {needs}: not in this version", key=key)
-
     def value(self, place: Place, name: str, detail: Any) -> None:
         """What pydantic says of the value of a constant or a recipe field."""
         message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -4,6 +4,9 @@ A value that may vary stands as itself, as `{each: [...]}` (every one is reporte
 from. Constants of distillers and fields of recipes are open here; `check` holds them against the classes they mean.
 """
 
+import re
+from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -220,6 +223,33 @@ class Finalists(Part):
     """How many more; the choice is made by these alone."""
 
 
+_RUNG = re.compile(r"[0-9]{1,4}(/[0-9]{1,4})?|[01]?\.[0-9]{1,6}")
+
+
+def _rung(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    try:
+        part = Fraction(text) if _RUNG.fullmatch(text) and not isinstance(value, bool) else Fraction(0)
+    except ZeroDivisionError:
+        part = Fraction(0)
+    if not 0 < part <= 1:
+        raise PydanticCustomError("rung", "must be a part of the schedule, as 1/8 or 0.125")
+    return str(part)
+
+
+def _rising(rungs: list[str]) -> list[str]:
+    parts = [Fraction(text) for text in rungs]
+    if len(parts) < 2 or parts[-1] != 1 or any(low >= high for low, high in pairwise(parts)):
+        raise PydanticCustomError("rungs", "must rise to 1, the whole schedule, as [1/8, 1/4, 1]")
+    return rungs
+
+
+def _pruner(value: Any) -> Any:
+    return {True: "median", False: None}.get(value) if isinstance(value, bool) else value
+
+
+Rung = Annotated[str, BeforeValidator(_rung), WithJsonSchema({"type": ["string", "number"]})]
+
 SearchPairs = Annotated[
     Annotated[Literal["each"], Tag("<each-pair>")] | Annotated[list[Name], Field(min_length=1), Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<each-pair>"),
@@ -238,15 +268,11 @@ class SearchPart(Part):
     generation: Annotated[int, Field(ge=1, le=1000)] = 8
     """Draws that are asked for before any of them is told; part of the study so that slots change nothing."""
     finalists: Finalists | None = None
-    rungs: JsonValue = None
-    prefix: JsonValue = None
+    rungs: Annotated[list[Rung], AfterValidator(_rising)] | None = None
+    """Parts of the schedule that draws are trained for, the best of each going on to the next: [1/8, 1/4, 1]."""
+    prefix: Annotated[Literal["median", "hyperband"] | None, BeforeValidator(_pruner)] = None
+    """Instead of shorter schedules the whole one, pruned at the rungs; `true` means by the median."""
     teachers: Name = "train"
-
-    @property
-    def trainings(self) -> int:
-        """Of one search on one pair, at most: its draws, and the repeats of its finalists."""
-        repeats = min(self.finalists.keep, self.draws) * self.finalists.seeds if self.finalists is not None else 0
-        return self.draws + repeats
 
 
 class CheckpointPart(Part):

@@ -83,6 +83,36 @@ def check_terms(distiller: type[Distiller], config: Config = None) -> None:
         expect(value.dtype == torch.float64, f"{term} is {value.dtype} where the networks compute in float64")
 
 
+def check_inactive(distiller: type[Distiller], config: Config = None) -> None:
+    """A term that is not active changes no other one, and the student learns as with 0 times it."""
+    bench = Bench.make(distiller, config)
+    student, teacher = bench.outputs()
+    whole = bench.losses(student, teacher)
+    learners = [*bench.student.parameters(), *(each for each in bench.adapters.parameters() if each.requires_grad)]
+    for term in whole if len(whole) > 1 else ():
+        quiet = replace(bench, batch=replace(bench.batch, active=frozenset(whole) - {term}))
+        values = quiet.losses(student, teacher)
+        expect(whole.keys() - {term} <= values.keys(), f"without {term}, {sorted(whole.keys() - values.keys())} lack")
+        for other in whole.keys() - {term}:
+            expect(torch.equal(values[other], whole[other]), f"{other} differs where {term} is not active")
+        zeroed, left = (
+            torch.stack([(0 if name == term else 1) * value for name, value in each.items()]).sum()
+            for each in (whole, {name: value for name, value in values.items() if name != term})
+        )
+        gradients = [
+            torch.autograd.grad(loss, learners, retain_graph=True, allow_unused=True, materialize_grads=True)
+            for loss in (zeroed, left)
+            if loss.requires_grad
+        ]
+        for one, other_gradient in zip(gradients[0], gradients[-1], strict=True):
+            same = torch.allclose(one, other_gradient, rtol=1e-12, atol=1e-14)
+            expect(same, f"the student learns otherwise where {term} is not active than with 0 times it")
+    for term in whole if len(whole) > 1 else ():
+        quiet = replace(bench, batch=replace(bench.batch, active=frozenset(whole) - {term}))
+        quiet.losses(student, teacher)
+        quiet.distiller.after_step(student.detach(), teacher, quiet.batch)
+
+
 def check_teacher_untouched(distiller: type[Distiller], config: Config = None) -> None:
     """No weight or running statistic of the teacher moves, no gradient reaches it, no output is changed in place."""
     bench = Bench.make(distiller, config)
@@ -267,6 +297,7 @@ DISTILLER_CHECKS: tuple[Callable[[type[Distiller], Config], None], ...] = (
     check_declaration,
     check_config_refuses,
     check_terms,
+    check_inactive,
     check_teacher_untouched,
     check_random,
     check_finite,

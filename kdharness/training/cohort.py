@@ -8,8 +8,10 @@ from kdharness.core.errors import LeaseLost
 from kdharness.core.records import Execution
 from kdharness.core.types import Dataset
 from kdharness.training.course import Course
+from kdharness.training.cuda_graphs import recorder_of
 from kdharness.training.data import Data
 from kdharness.training.members import Diverged, EpochEnd, Finished, Member, Sink
+from kdharness.training.replaying import Stepper
 from kdharness.training.sharing import Round, Teachers
 
 __all__ = ["Diverged", "EpochEnd", "Finished", "Member", "Sink", "train_cohort"]
@@ -26,6 +28,7 @@ def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Executi
     torch.set_num_threads(execution.threads)
     data = Data(dataset, execution)
     teachers = Teachers(data)
+    stepper = Stepper(recorder_of(data.device) if execution.graphs else None)
 
     courses: list[Course] = []
     for member in members:
@@ -37,9 +40,12 @@ def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Executi
     while courses:
         shared = Round(data)
         behind = min(course.place for course in courses)
-        for course in [course for course in courses if course.place == behind]:
+        for taken in stepper.steps([course for course in courses if course.place == behind], shared):
+            course = taken.course
             try:
-                end = course.advance(shared) if not course.done else None
+                if taken.error is not None:
+                    raise taken.error
+                end = course.passed(taken.seconds) if not course.done else None
                 result = course.finish() if course.done else None
             except Exception as error:  # noqa: BLE001  as above
                 courses.remove(course)

@@ -1,8 +1,7 @@
 """One run on its way: where it stands in its phases and epochs, what it has summed up, and what is sealed."""
 
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
-from time import perf_counter
+from collections.abc import Hashable, Mapping
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -10,14 +9,15 @@ from torch import Tensor
 
 from kdharness.core.errors import BadInput
 from kdharness.core.streams import seeded
-from kdharness.core.types import Model
+from kdharness.core.types import Model, Outputs
 from kdharness.distillers.sums import method
 from kdharness.evaluation.accuracy import Accuracy, evaluate
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import dtype_of
+from kdharness.training.inputs import Inputs, dtype_of
 from kdharness.training.members import Diverged, EpochEnd, Finished, Member
 from kdharness.training.sharing import Round, Teachers, fresh
-from kdharness.training.step import Stepped, TrainingRun
+from kdharness.training.step import TrainingRun
+from kdharness.training.sums import Sums
 from kdharness.training.weights import weights_sha256
 
 FORMAT = 1
@@ -34,6 +34,15 @@ class Cursor:
     phase: int
     epoch: int
     step: int
+
+
+@dataclass(frozen=True)
+class Meal:
+    """What a course's next step is fed."""
+
+    inputs: Inputs
+    answer: Outputs | None
+    """Of its frozen teacher."""
 
 
 class Course:
@@ -55,7 +64,7 @@ class Course:
         self._tabled = teachers.tabled(teacher, needs, recipe.teacher_image_size) if teacher is not None else None
 
         self.cursor = Cursor(0, 1, 0)
-        self._sums: dict[str, Tensor] = {}
+        self._sums = Sums(data.device)
         self._seconds = 0.0
         self._last: dict[str, float] = {}
         self._evaluated: dict[str, list[tuple[int, float]]] = {}
@@ -72,19 +81,64 @@ class Course:
         """Every epoch is behind it."""
         return self.cursor.phase == self._main and self.cursor.epoch > self.setting.recipe.epochs
 
-    def advance(self, shared: Round) -> EpochEnd | None:
-        """Take one step; at an epoch's end evaluate and give the point to go on from. Raises Diverged."""
-        started = perf_counter()
+    @property
+    def kind(self) -> Hashable:
+        """Steps of one kind, on inputs of one shape, are the same operations on the device."""
+        first = self.cursor.step == 0 and bool(self.setting.recipe.record)
+        return self.cursor.phase, self._run.active, first
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes."""
+        return [*self._run.tensors(), *self._sums.tensors]
+
+    def reseed(self, seed: int) -> None:
+        """Of the generators, instead of the step's own."""
+        self._run.seed_generators(seed)
+
+    @property
+    def seed_now(self) -> int:
+        """Of the generators, in the next step."""
+        return self._run.step_seed(self.cursor.step)
+
+    def fed(self, shared: Round) -> Meal:
+        """What the next step is trained on."""
         run, cursor = self._run, self.cursor
         point = Point.of(self.setting, self.seed, run.draw_epoch, cursor.step)
         second = point.second(self.setting.recipe) if run.needs.views == 2 else None
         inputs = shared.inputs(point, second)
         frozen, size = None if run.own_teacher else run.teacher, self.setting.recipe.teacher_image_size
         answer = shared.answer(frozen, point, second, inputs, size, self._tabled) if frozen is not None else None
-        self._add(run.step(inputs, answer, cursor.step, (cursor.epoch - 1) * self._steps + cursor.step), inputs.labels)
-        self._seconds += perf_counter() - started
+        return Meal(inputs, answer)
 
-        self.cursor = Cursor(cursor.phase, cursor.epoch, cursor.step + 1)
+    def prepare(self, meal: Meal) -> None:
+        """What the step needs of the host before its `work`."""
+        cursor = self.cursor
+        step = (cursor.epoch - 1) * self._steps + cursor.step
+        self._run.prepare(meal.inputs, meal.answer, cursor.step, step)
+
+    def work(self, meal: Meal) -> None:
+        """The step, all of it on the device, and what it adds to the epoch's sums."""
+        stepped = self._run.work(meal.inputs, meal.answer, first=self.cursor.step == 0)
+        self._sums.add(stepped, len(meal.inputs.labels), self._images)
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the step that it takes now is its epoch's last."""
+        return self.cursor.step + 1 == self._steps
+
+    @property
+    def summed(self) -> tuple[str, ...]:
+        """What this epoch's steps have added to."""
+        return self._sums.names
+
+    def count(self, summed: tuple[str, ...]) -> None:
+        """A replayed step has added to these."""
+        self._sums.count(summed)
+
+    def passed(self, seconds: float) -> EpochEnd | None:
+        """The step is taken; at an epoch's end evaluate and give the point to go on from. Raises Diverged."""
+        self._seconds += seconds
+        self.cursor = replace(self.cursor, step=self.cursor.step + 1)
         return self._end_epoch() if self.cursor.step == self._steps else None
 
     def end(self, metrics: Mapping[str, float] | None = None) -> EpochEnd:
@@ -95,7 +149,7 @@ class Course:
             "setting_key": self.setting.key,
             "seed": self.seed,
             "cursor": list(astuple(self.cursor)),
-            "sums": dict(self._sums),
+            "sums": {name: value.clone() for name, value in self._sums.values.items()},
             "seconds": self._seconds,
             "last": dict(self._last),
             "evaluated": {name: list(values) for name, values in self._evaluated.items()},
@@ -119,17 +173,6 @@ class Course:
             predictions=None if search else (accuracy.predicted, accuracy.confidence),
         )
 
-    def _add(self, stepped: Stepped, labels: Tensor) -> None:
-        """Sum up on the device: nothing is read before the epoch's end."""
-        rows = len(labels)
-        weighted = {name: value.double() * rows for name, value in (("loss", stepped.loss), *stepped.terms.items())}
-        if stepped.gradient is not None:
-            weighted["gradient"] = stepped.gradient.double() * rows
-        for term, value in stepped.gradients.items():  # of one step: as if every image of the epoch had given it
-            weighted[f"gradient_{term}"] = value.double() * self._images
-        for name, value in (*weighted.items(), ("top1", stepped.correct)):
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-
     def _end_epoch(self) -> EpochEnd:
         """Read the sums, evaluate, and enter what comes next."""
         cursor, phase = self.cursor, self._run.phase
@@ -146,7 +189,8 @@ class Course:
                 "train_top1_last": metrics["train_top1"],
                 "train_seconds": self._last.get("train_seconds", 0.0) + self._seconds,
             }
-        self._sums, self._seconds = {}, 0.0
+        self._sums.reset()
+        self._seconds = 0.0
         if phase is not None and cursor.epoch == phase.epochs:
             self.cursor = Cursor(cursor.phase + 1, 1, 0)
         else:
@@ -157,11 +201,11 @@ class Course:
 
     def _read(self) -> dict[str, float]:
         """The epoch's means: the one moment at which a step's results are waited for. Raises Diverged."""
-        names, run = list(self._sums), self._run
+        sums, run = self._sums.values, self._run
         moving = [value for value in run.student.state_dict().values() if value.is_floating_point()]
         sound = torch.stack([value.isfinite().all() for value in moving]).all()
-        *sums, finite = torch.stack([*(self._sums[name].double() for name in names), sound.double()]).tolist()
-        means = dict(zip(names, (value / self._images for value in sums), strict=True))
+        *read, finite = torch.stack([*(value.double() for value in sums.values()), sound.double()]).tolist()
+        means = dict(zip(sums, (value / self._images for value in read), strict=True))
         when = f"epoch {self.cursor.epoch}" + (f" of phase {run.phase.name}" if run.phase is not None else "")
         if not -float("inf") < means["loss"] < float("inf"):
             raise Diverged(f"the training loss of {when} is {means['loss']}")
@@ -198,7 +242,7 @@ class Course:
         epochs = self.setting.recipe.epochs if self.cursor.phase == self._main else self.cursor.epoch
         self._run.begin(self.cursor.phase, min(self.cursor.epoch, epochs))
         self._run.load(state["run"])
-        self._sums = {name: value.to(self._data.device) for name, value in state["sums"].items()}
+        self._sums.load(state["sums"])
         self._seconds = state["seconds"]
         self._last = dict(state["last"])
         self._evaluated = {

@@ -133,6 +133,10 @@ class Data:
             labels[train.index] = train.labels
         return BuildContext(self.dataset.num_classes, self.dataset.train_size, self.image_shape(image_size), labels)
 
+    def there(self, values: Tensor) -> Tensor:
+        """On the data's device; a GPU fetches them from pinned memory when it comes to it, and the host goes on."""
+        return values.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else values
+
     def rows(self, point: Point) -> Tensor:
         """(B,), on the CPU: the batch as positions in the images trained on."""
         return self._order(point)[: point.batch_size]
@@ -144,7 +148,7 @@ class Data:
         stored = self.train(point.validation).images
         if isinstance(stored, Tensor):
             return self._images(point, rows, augmentation.draw(draws), draws)
-        return self._finished(self._there(self._decoded(stored, point)).permute(0, 2, 3, 1), point, draws)
+        return self._finished(self.there(self._decoded(stored, point)).permute(0, 2, 3, 1), point, draws)
 
     def views(self, point: Point) -> int | None:
         """How many views an image has; None where they are not finitely many, or images are decoded when wanted."""
@@ -175,7 +179,7 @@ class Data:
 
     def inputs(self, point: Point) -> Inputs:
         """The batch at `point`, one view."""
-        train, rows = self.train(point.validation), self._there(self.rows(point))
+        train, rows = self.train(point.validation), self.there(self.rows(point))
         return Inputs(self.images(point), train.labels[rows], train.index[rows])
 
     def _draws(self, point: Point, rows: Tensor) -> Draws:
@@ -204,7 +208,7 @@ class Data:
         key = (point.validation, augmentation.pad)
         if key not in self._views:
             self._views[key] = Views(stored, augmentation.pad)
-        pixels = self._views[key].take(self._there(rows), self._there(view))
+        pixels = self._views[key].take(self.there(rows), self.there(view))
         return self._finished(augmentation.change(pixels, draws, point.image_size), point, draws)
 
     def _finished(self, pixels: Tensor, point: Point, draws: Draws) -> Tensor:
@@ -260,9 +264,6 @@ class Data:
                 f"cut to {self.dataset.image_shape[1]} pixels"
             )
         return resized(images.permute(0, 2, 3, 1), size).permute(0, 3, 1, 2)
-
-    def _there(self, drawn: Tensor) -> Tensor:
-        return drawn.to(self.device, non_blocking=True)
 
     def _resident(self, split: Split) -> Split:
         images = split.images.to(self.device) if isinstance(split.images, Tensor) else split.images

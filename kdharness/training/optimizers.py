@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 
 from kdharness.core.records import Recipe
@@ -35,3 +36,8 @@ def optimizer(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> SGD 
 def spared(name: str, parameter: nn.Parameter) -> bool:
     """Whether `weight_decay_on = "matrices"` spares it: a vector, a bias, a token or a position embedding."""
     return parameter.ndim <= 1 or name.endswith(".bias") or any(token in name for token in TOKENS)
+
+
+def reads_tensors(device: torch.device) -> bool:
+    """Whether the learning rate is told as a tensor: on a GPU, where nobody waits for it. A CPU keeps its bits."""
+    return device.type == "cuda"

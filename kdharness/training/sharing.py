@@ -3,8 +3,10 @@
 Sharing never changes a number: whatever is shared is a function of its key alone.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from time import perf_counter
 from typing import TypeVar, cast
 
 from torch import Tensor
@@ -94,6 +96,19 @@ class Round:
     def __init__(self, data: Data) -> None:
         self._data = data
         self._made: dict[Hashable, object] = {}
+        self._user = ""
+        self._spent: dict[Hashable, float] = {}
+        self._users: dict[Hashable, set[str]] = {}
+
+    @contextmanager
+    def for_user(self, name: str) -> Iterator[None]:
+        """What is asked for inside, that member uses."""
+        self._user = name
+        yield
+
+    def seconds(self, user: str) -> float:
+        """The member's share of the time that was spent: what several use costs each of them the same."""
+        return sum(spent / len(self._users[key]) for key, spent in self._spent.items() if user in self._users[key])
 
     def inputs(self, point: Point, second: Point | None = None) -> Inputs:
         """The batch at `point`, with the same images' second view at `second`."""
@@ -133,5 +148,8 @@ class Round:
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._made:
+            started = perf_counter()
             self._made[key] = make()
+            self._spent[key] = perf_counter() - started
+        self._users.setdefault(key, set()).add(self._user)
         return cast(T, self._made[key])

@@ -3,7 +3,7 @@
 Nothing here knows where batches come from: a cohort draws them, the golden trajectories bring their own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kdharness.core.records import Recipe
 from kdharness.core.streams import seeded, stream_seed
 from kdharness.core.types import Batch, BuildContext, Distiller, Model, Outputs
+from kdharness.training import norms
 from kdharness.training.adamw import AdamW
 from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, of_next_image, set_products, shrunk
-from kdharness.training.optimizers import optimizer
+from kdharness.training.optimizers import optimizer, reads_tensors
+from kdharness.training.reach import leave_zeros, reached
 from kdharness.training.sgd import SGD
 from kdharness.training.view import View
 
@@ -27,7 +29,7 @@ class Stepped:
     """What a step was trained on: 0-d tensors of before its update, detached, not yet read."""
 
     terms: Mapping[str, Tensor]
-    """Unweighted; a phase's as it gives them."""
+    """Those that are active, unweighted; a phase's as it gives them."""
     loss: Tensor
     """The weighted sum of the terms: what the student minimises."""
     correct: Tensor
@@ -96,6 +98,12 @@ class TrainingRun:
         self._generator = torch.default_generator
         if self.device.type == "cuda":
             self._generator = torch.cuda.default_generators[self.device.index or 0]
+        # What changes between steps lies on the device, so that a recorded step reads what is true when it is replayed.
+        self._epoch, self._step = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
+        self._scales: dict[str, Tensor] = {}
+        self._rate = torch.zeros((), device=self.device) if reads_tensors(self.device) else None
+        self._idle: list[nn.Parameter] | None = None
+        self.active: frozenset[str] = frozenset()
         self._entered: int | None = None
         self.begin(0, 1)
 
@@ -110,7 +118,15 @@ class TrainingRun:
         self.weights = dict(self.distiller.weights(epoch)) if self.phase is None else {}
         if self.grad_matched and (whole := sum(self.weights.values())):
             self.weights = {term: weight / whole for term, weight in self.weights.items()}
-        self.active = frozenset(term for term, weight in self.weights.items() if weight)
+        active = frozenset(term for term, weight in self.weights.items() if weight)
+        if self._entered != phase or active != self.active:
+            self._idle = None
+        self.active = active
+        for term, weight in self.weights.items():
+            self._scales.setdefault(term, torch.zeros((), dtype=self.dtype, device=self.device)).fill_(weight)
+        self._epoch.fill_(epoch)
+        if self._rate is not None:
+            self._rate.fill_(self.lr)
         # Phases draw before epoch 1, so that the main training sees the same batches with them and without.
         self.draw_epoch = epoch - sum(each.epochs for each in self.phases[phase:])
         if phase != self._entered:
@@ -124,45 +140,40 @@ class TrainingRun:
         `shared` are the outputs of a frozen teacher if somebody has them already. `position` counts this epoch's
         steps and `step` this phase's, both from 0.
         """
-        # not torch.manual_seed: without a GPU it formats a stack trace at each call, 1 ms
-        for generator in (torch.default_generator, self._generator):
-            generator.manual_seed(stream_seed("step", self.seed, self.draw_epoch, position))
+        self.prepare(inputs, shared, position, step)
+        return self.work(inputs, shared, first=position == 0)
+
+    def prepare(self, inputs: Inputs, shared: Outputs | None, position: int, step: int) -> None:
+        """What a step needs of the host before its `work`."""
         set_products(self.recipe.precision, self.device)
+        if self._idle is None:
+            self._idle = self._out_of_work(inputs, shared)
+        self.seed_generators(self.step_seed(position))
+        self._step.fill_(step)
+
+    def step_seed(self, position: int) -> int:
+        """Of the generators, in the step at that position of the epoch."""
+        return stream_seed("step", self.seed, self.draw_epoch, position)
+
+    def work(self, inputs: Inputs, shared: Outputs | None, *, first: bool) -> Stepped:
+        """The step itself, all of it on the device; `first` in its epoch."""
         self.optimizer.zero_grad()
-
-        student = inputs.through(lambda images: forward(self.student, images, self.recipe.precision))
-        peer = inputs.through(self._peer_forward) if self.peer is not None else None
-        if peer is not None:
-            teacher = peer.detach()
-        elif self.teacher is not None:
-            teacher = shared if shared is not None else inputs.through(self._teacher_forward)
-            teacher = of_next_image(teacher) if self.shuffled_teacher else teacher
-        else:
-            teacher = student.detach()
-        learner, other = student.only(self.needs.stages), self._taught(teacher)
-        batch = Batch(
-            images=inputs.images,
-            labels=inputs.labels,
-            index=inputs.index,
-            epoch=torch.full((), self.epoch, device=self.device),
-            step=torch.full((), step, device=self.device),
-            generator=self._generator,
-            second_view=inputs.second_view,
-            active=self.active,
-        )
-
+        student, partner = self._outputs(inputs, shared)
+        learner, other = student.only(self.needs.stages), self._taught(partner.detach())
+        batch = self._batch(inputs, self.active)
         terms = self._terms(learner, other, batch)
         loss = self._total(terms)
         recorded = "gradients" in self.recipe.record and self.phase is None
-        gradients = self._gradients(terms) if recorded and position == 0 else {}
-        if peer is not None and self.phase is None:
-            exchanged = self._taught(student.detach())
-            peer_loss = self._total(self._terms(peer.only(self.needs.stages), exchanged, batch))
-            torch.autograd.backward([loss, peer_loss])
-        else:
-            torch.autograd.backward([loss])
-        gradient = self._norm(parameter.grad for parameter in self.student.parameters()) if recorded else None
-        self.optimizer.step(self.lr)
+        gradients = self._gradients(terms) if recorded and first else {}
+        losses = [loss]
+        if self.peer is not None and self.phase is None:
+            losses.append(self._total(self._exchanged_terms(student, partner, batch)))
+        losses = [each for each in losses if each.requires_grad]
+        if losses:
+            torch.autograd.backward(losses)
+        leave_zeros(self._idle or ())
+        gradient = norms.norm((each.grad for each in self.student.parameters()), loss.detach()) if recorded else None
+        self.optimizer.step(self.lr if self._rate is None else self._rate)
 
         with torch.no_grad():
             if self.phase is None:
@@ -203,6 +214,12 @@ class TrainingRun:
         if self.teacher is not None:
             self.teacher.eval()
 
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes, the tensors themselves."""
+        own_teacher = self.teacher.buffers() if self.own_teacher and self.teacher is not None else ()
+        moved = (*self._learners.parameters(), *self._learners.buffers(), *own_teacher, *self.optimizer.tensors)
+        return [each.detach() for each in moved]
+
     def state(self) -> dict[str, Any]:
         """Copies of everything that a step changes: of a teacher in train mode the batch statistics."""
         statistics = dict(self.teacher.named_buffers()) if self.own_teacher and self.teacher is not None else None
@@ -224,40 +241,81 @@ class TrainingRun:
             self.teacher.load_state_dict(state["teacher"], strict=False)  # its weights it has
         self.optimizer.load_state_dict(_copy(state["optimizer"]))
 
-    def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        losses = self.distiller.losses if self.phase is None else self.phase.losses
-        return losses(student, teacher, batch)
+    def _outputs(self, inputs: Inputs, shared: Outputs | None) -> tuple[Outputs, Outputs]:
+        """The student's, and those of its peer, of its teacher, or where there is none its own again."""
+        student = inputs.through(lambda images: forward(self.student, images, self.recipe.precision))
+        if self.peer is not None:
+            return student, inputs.through(self._peer_forward)
+        if self.teacher is None:
+            return student, student
+        teacher = shared if shared is not None else inputs.through(self._teacher_forward)
+        return student, of_next_image(teacher) if self.shuffled_teacher else teacher
 
-    def _total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum; a phase's terms come weighted. Raises ValueError for a term without a weight."""
+    def _batch(self, inputs: Inputs, active: frozenset[str]) -> Batch:
+        return Batch(
+            images=inputs.images,
+            labels=inputs.labels,
+            index=inputs.index,
+            epoch=self._epoch,
+            step=self._step,
+            generator=self._generator,
+            second_view=inputs.second_view,
+            active=active,
+        )
+
+    def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """The batch's active terms. Raises ValueError for one without a weight."""
         if self.phase is not None:
-            return torch.stack(list(terms.values())).sum()
+            return self.phase.losses(student, teacher, batch)
+        terms = self.distiller.losses(student, teacher, batch)
         unknown = terms.keys() - self.weights.keys()
         if unknown:
             raise ValueError(f"losses gives terms that weights does not name: {', '.join(sorted(unknown))}")
+        return {term: value for term, value in terms.items() if term in batch.active}
+
+    def _exchanged_terms(self, student: Outputs, peer: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """The peer's, for which the student is the teacher."""
+        return self._terms(peer.only(self.needs.stages), self._taught(student.detach()), batch)
+
+    def _total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum; a phase's terms come weighted."""
+        if self.phase is not None:
+            return torch.stack(list(terms.values())).sum()
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         for term, value in terms.items():
-            total = total + self.weights[term] * value
+            total = total + self._scales[term] * value
         return total
 
-    def _gradients(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each weighted term's own gradient norm; the graph is kept, and no parameter's gradient is touched."""
-        trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
-        norms = {}
-        for term, value in terms.items():
-            weighted = self.weights[term] * value
-            if weighted.requires_grad:
-                norms[term] = self._norm(torch.autograd.grad(weighted, trained, retain_graph=True, allow_unused=True))
-            else:
-                norms[term] = torch.zeros_like(weighted)
-        return norms
+    def _out_of_work(self, inputs: Inputs, shared: Outputs | None) -> list[nn.Parameter]:
+        """The parameters that terms of weight 0 reach: the gradient that those would leave is 0, not absent.
 
-    def _norm(self, gradients: Iterable[Tensor | None]) -> Tensor:
-        """0-d: the L2 norm over all of them together; one that is absent counts nothing."""
-        present = [gradient for gradient in gradients if gradient is not None]
-        norms = torch._foreach_norm(present) if present else [torch.zeros((), dtype=self.dtype, device=self.device)]
-        whole: Tensor = torch.linalg.vector_norm(torch.stack(list(norms)))
-        return whole
+        All terms are computed once for it; what that moves is put back.
+        """
+        inactive = self.weights.keys() - self.active
+        if not inactive:
+            return []
+        held = [*self._learners.buffers(), *(self.teacher.buffers() if self.own_teacher and self.teacher else ())]
+        before = [buffer.clone() for buffer in held]
+        self.seed_generators(stream_seed("reach", self.seed))
+        batch = self._batch(inputs, frozenset(self.weights))
+        student, partner = self._outputs(inputs, shared)
+        terms = [self._terms(student.only(self.needs.stages), self._taught(partner.detach()), batch)]
+        if self.peer is not None:
+            terms.append(self._exchanged_terms(student, partner, batch))
+        for buffer, value in zip(held, before, strict=True):
+            buffer.copy_(value)
+        values = [value for each in terms for term, value in each.items() if term in inactive]
+        return reached(values, list(self._trainable.values()))
+
+    def seed_generators(self, seed: int) -> None:
+        # not torch.manual_seed: without a GPU it formats a stack trace at each call, 1 ms
+        for generator in (torch.default_generator, self._generator):
+            generator.manual_seed(seed)
+
+    def _gradients(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each weighted term's own gradient norm."""
+        weighted = {term: self._scales[term] * value for term, value in terms.items()}
+        return norms.of_terms(weighted, [each for each in self.student.parameters() if each.requires_grad])
 
     def _taught(self, teacher: Outputs) -> Outputs:
         """What the method may read of its teacher."""

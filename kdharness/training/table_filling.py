@@ -164,7 +164,7 @@ class TabledTeacher:
         return torch.cat(parts, 1).cpu()
 
     def _outputs(self, rows: Tensor) -> Outputs:
-        rows = rows.to(self._data.device, non_blocking=True)
+        rows = self._data.there(rows)
         if not self._pooled:
             return Outputs(rows, Withheld())
         pooled = rows[:, self._classes :].contiguous().view(-1, *self._network.shapes["pooled"])

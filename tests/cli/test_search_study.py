@@ -39,5 +39,19 @@ def test_search_draws_validate_and_finals_use_the_best(kdharness, tmp_path, monk
     best = max(draws, key=lambda row: row["metrics"]["val_top1_last"])
     assert finals[0]["settings"]["constants"] == best["settings"]["constants"]
     assert finals[0]["settings"]["validation"] == 0.0 and "test_top1_last" in finals[0]["metrics"]
+    shown = kdharness("search", "show", "searched", "--home", home, "--figures", tmp_path / "figures")
+    assert shown.code == 0, shown.err
+    assert "3 of 3 draws by tpe, validation 144; draw" in shown.out and "expected best" in shown.out
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"searched-search-{name}.{form}" for name in ("1", "budget") for form in ("pdf", "png")
+    }
+    (view,) = json.loads(kdharness("search", "show", "searched", "--home", home, "--json").out)
+    assert [one["value"] for one in view["draws"]] == [row["metrics"]["val_top1_last"] for row in draws]
+    assert view["record"]["ranges"] == {"temperature": {"float": [1.0, 16.0], "log": True}}
+    report = kdharness("report", "searched", "--home", home, "--format", "md").out
+    assert "Budgets: KD: 3 settings, validation 144, on ResNet8 → ResNet8 (draw" in report
+    (home / "optuna.db").unlink()
+    assert "has 3 draws of searched" in kdharness("search", "copy", "searched", "--home", home).out
+    assert kdharness("search", "show", "nothing", "--home", home).code == 2
     again = kdharness("run", file, "--home", home, "--in-process")
     assert f"nothing to train: all {6 + len(papers)} runs are finished" in again.out

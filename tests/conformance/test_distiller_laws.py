@@ -1,11 +1,13 @@
 """Every registered distiller keeps the laws, with its defaults and with its other switches."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
 from kdharness.core.types import Distiller, DistillerConfig
 from kdharness.distillers.registry import DISTILLERS
+from kdharness.testing.bench import Bench
 from kdharness.testing.distiller import DISTILLER_CHECKS, check_temperature, check_zero_at_equal
 
 SWITCHES: Mapping[str, tuple[dict[str, object], ...]] = {
@@ -90,6 +92,16 @@ def test_law(
     check: Callable[[type[Distiller], DistillerConfig | None], None],
 ) -> None:
     check(DISTILLERS.get(name), config_of(name, values))
+
+
+@pytest.mark.parametrize(("name", "values"), CASES)
+def test_an_inactive_term_is_not_computed(name: str, values: dict[str, object]) -> None:
+    bench = Bench.make(DISTILLERS.get(name), config_of(name, values))
+    student, teacher = bench.outputs()
+    every = bench.batch.active
+    for term in every if len(every) > 1 else ():
+        quiet = replace(bench, batch=replace(bench.batch, active=every - {term}))
+        assert quiet.losses(student, teacher).keys() == every - {term}
 
 
 @pytest.mark.parametrize(("name", "values"), CASES)

@@ -40,6 +40,15 @@ def test_every_command_has_help_and_stands_in_the_readme():
         assert re.search(rf"^\|.*`{name}`.*\|.*\|$", README, flags=re.MULTILINE), f"{name} is not in the README's table"
 
 
+def test_every_promise_names_a_test_that_is_there():
+    section = README.partition("## What it promises")[2].partition("\n## ")[0]
+    promises = re.split(r"^\d+\. ", section.partition("`make chaos`")[0], flags=re.MULTILINE)[1:]
+    assert len(promises) == 11
+    for promise in promises:
+        (named,) = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promise)
+        assert f"def {named[1]}(" in (ROOT / named[0]).read_text(), named
+
+
 def test_make_quickstart_runs_the_quickstart():
     planned = subprocess.run(["make", "-n", "quickstart"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "kdharness run studies/quickstart.yaml" in planned

@@ -42,7 +42,7 @@ def test_one_thing_at_a_time_and_every_error_told_once():
 def test_training_goes_on_while_a_durable_file_gets_its_row(home, store, monkeypatch, undisturbed):
     ids = ask(store, wanted(labels=("none",)))
     events, stepped = [], threading.Event()
-    write, commit, advance = checkpoint.write, Store.commit_epoch, Course.advance
+    write, commit, passed = checkpoint.write, Store.commit_epoch, Course.passed
 
     def slow(path, state):
         assert threading.current_thread() is not threading.main_thread()
@@ -57,14 +57,14 @@ def test_training_goes_on_while_a_durable_file_gets_its_row(home, store, monkeyp
         events.append(step)
         return commit(self, lease, epoch, step, metrics, saved)
 
-    def step(self, shared):
+    def step(self, seconds):
         if self.cursor.epoch > 1:
             stepped.set()
-        return advance(self, shared)
+        return passed(self, seconds)
 
     monkeypatch.setattr(checkpoint, "write", slow)
     monkeypatch.setattr(Store, "commit_epoch", committed)
-    monkeypatch.setattr(Course, "advance", step)
+    monkeypatch.setattr(Course, "passed", step)
     assert run_job(home, [ids["none0"]], slot="cpu:0") == ExitCode.DONE
     assert events == ["000000006.pt", 6, "000000012.pt", 12, "000000018.pt", 18]
     assert store.run(ids["none0"]).weights_sha256 == undisturbed["none0"]

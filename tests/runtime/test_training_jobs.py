@@ -11,8 +11,10 @@ from kdharness.results.owner import Owner
 from kdharness.results.store import Checkpoint, Store
 from kdharness.runtime.inputs import resume_point
 from kdharness.runtime.job import run_job
+from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.sink import JobSink
 from kdharness.training import checkpoint
+from kdharness.training.course import Course
 
 
 def after_epoch(monkeypatch, number, act):
@@ -186,3 +188,28 @@ def test_the_checkpoints_of_two_runs_exchanged_are_used_by_neither(home, store):
     second.rename(first)
     (home.root / "aside").rename(second)
     assert [resume_point(home, store, ids[name]) for name in ("none0", "none1")] == [None, None]
+
+
+def test_a_cancelled_run_stops_within_its_epoch_and_goes_on_after_a_retry(home, store, monkeypatch, undisturbed):
+    ids = ask(store, wanted(labels=("none",)))
+    run_id = ids["none0"]
+    steps, passed = [], Course.passed
+
+    def step(self, seconds):
+        steps.append(self.cursor.step)
+        return passed(self, seconds)
+
+    def cancel(opened, lease):
+        assert opened.cancel("tiny", [run_id]) == 1
+        monkeypatch.setattr(Heartbeat, "lost", lambda self, one: one == run_id)  # what its next beat finds
+
+    monkeypatch.setattr(Course, "passed", step)
+    after_epoch(monkeypatch, 1, cancel)
+    assert run_job(home, [run_id], slot="cpu:0") == ExitCode.LEASE_LOST
+    run = store.run(run_id)
+    assert (run.state, run.epoch, [one.epoch for one in store.checkpoints(run_id)]) == ("cancelled", 1, [1])
+    assert len(steps) < 12, "it did not train its second epoch to the end"
+    monkeypatch.undo()
+    assert store.retry("tiny") == 1
+    assert run_job(home, [run_id], slot="cpu:0") == ExitCode.DONE
+    assert store.run(run_id).weights_sha256 == undisturbed["none0"]

@@ -9,7 +9,7 @@ from typing import Any
 from study_texts import SOUND, expanded
 
 from kdharness.core.records import State, WantedRun
-from kdharness.results.records import Draw, DrawRun, SearchRow, StudyChange
+from kdharness.results.records import Draw, DrawRun, EpochMetric, SearchRow, StudyChange
 from kdharness.study.searching.search import Search
 
 SEARCH = "search: {pairs: [resnet20 -> resnet8], draws: 14, generation: 4}\n"
@@ -41,6 +41,7 @@ class FakeStore:
         self.later: dict[tuple[str, int, int, int], DrawRun] = {}
         self.runs: dict[str, WantedRun] = {}
         self.results: dict[str, tuple[State, Mapping[str, float]]] = {}
+        self.epochs: dict[str, list[EpochMetric]] = {}
         self.saves_left = math.inf
 
     def save_searches(self, study: str, searches: Sequence[SearchRow]) -> None:
@@ -54,6 +55,21 @@ class FakeStore:
 
     def draw_runs(self, study: str, label: str) -> list[DrawRun]:
         return [self._ended(run) for (name, *_), run in sorted(self.later.items()) if name == label]
+
+    def epoch_metrics(self, run_id: str) -> list[EpochMetric]:
+        return self.epochs.get(run_id, [])
+
+    def prune_draw(self, study: str, label: str, number: int, epoch: int) -> None:
+        self._save()
+        self.saved[label, number] = replace(self.saved[label, number], pruned_epoch=epoch)
+
+    def prune(self, study: str, run_ids: Sequence[str], message: str) -> int:
+        ended = [run_id for run_id in run_ids if run_id not in self.results]
+        self.results.update(dict.fromkeys(ended, ("pruned", {})))
+        return len(ended)
+
+    def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int:
+        return len([self.results.pop(run_id) for run_id in run_ids or ()])
 
     def _ended(self, one: Any) -> Any:
         state, metrics = self.results.get(one.run_id, ("waiting", {}))
@@ -71,7 +87,11 @@ class FakeStore:
     ) -> None:
         assert run_id in self.runs
         self._save()
-        self.saved[label, number] = Draw(label, number, generation, dict(params), run_id, cost=cost)
+        known = self.saved.get((label, number))
+        pruned = known.pruned_epoch if known is not None else None
+        self.saved[label, number] = Draw(
+            label, number, generation, dict(params), run_id, cost=cost, pruned_epoch=pruned
+        )
 
     def save_draw_runs(self, study: str, runs: Sequence[DrawRun]) -> None:
         self._save()
@@ -95,7 +115,15 @@ class FakeStore:
         return [run for run in self.runs.values() if run.purpose == "search" and run.run_id not in self.results]
 
     def finish(self, run: WantedRun) -> None:
+        self.train(run, run.setting.recipe.epochs)
         self.results[run.run_id] = ("complete", {"val_top1_last": self.value(run)})
+
+    def train(self, run: WantedRun, epoch: int) -> None:
+        """Bring it to the end of an epoch: its accuracy rises evenly."""
+        whole = run.setting.recipe.epochs
+        self.epochs[run.run_id] = [
+            EpochMetric("val_top1", one, self.value(run) * one / whole, 0) for one in range(1, epoch + 1)
+        ]
 
     def params(self) -> list[Mapping[str, Any]]:
         return [draw.params for _, draw in sorted(self.saved.items())]

@@ -247,8 +247,35 @@ SEARCHED = change("  - none", "  - {name: dkd, warmup: {int: [0, 9]}}")
             ],
         ),
         (
-            "{pairs: [resnet20 -> resnet8], draws: 1, rungs: [10]}",
-            ["13:50: `rungs` needs pruning: not in this version"],
+            "{pairs: [resnet20 -> resnet8], draws: 1, rungs: [10, 1]}",
+            ["13:58: `rungs`: must be a part of the schedule, as 1/8 or 0.125, not 10"],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, rungs: [1/8, 1/0, 1]}",
+            ["13:63: `rungs`: must be a part of the schedule, as 1/8 or 0.125, not '1/0'"],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, rungs: [1/4, 1/8, 1]}",
+            ["13:57: `rungs`: must rise to 1, the whole schedule, as [1/8, 1/4, 1]"],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, prefix: true}",
+            ["13:50: `prefix` prunes at `rungs`: name them, as [3/4, 7/8, 1]"],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, prefix: asha, rungs: [1/2, 1]}",
+            ["13:58: `prefix`: must be 'median' or 'hyperband', not 'asha'"],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, prefix: hyperband, rungs: [0.25, 3/5, 1]}",
+            [  # digits-quick: 30 epochs, drops after 18 and 25; `warmup` up to 9
+                "13:77: `dkd` would be judged after epoch 8 of 30, before the end of its warm-up (`warmup` 9)",
+                "13:83: `dkd` would be judged after epoch 18 of 30, before the first drop of the learning rate (after",
+            ],
+        ),
+        (
+            "{pairs: [resnet20 -> resnet8], draws: 1, sampler: nsga2, prefix: true, rungs: [3/4, 1]}",
+            ["13:66: pruning compares one number, `nsga2` two: leave one of them out"],
         ),
         (
             "{draw: 3}",

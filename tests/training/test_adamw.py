@@ -38,6 +38,25 @@ def test_bit_equal_to_torch(weight_decay: float, skip: bool, dtype: torch.dtype)
             assert torch.equal(value, other.state_dict()[name]), (step, name)
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_rate_on_the_device_moves_what_a_number_moves(skip: bool) -> None:
+    mine, other = (net.double() for net in nets())
+    ours, theirs = (
+        AdamW(net.parameters(), betas=(0.9, 0.999), weight_decay=0.05, undecayed=[1, 3, 5]) for net in (mine, other)
+    )
+    for step in range(8):
+        lr = 1e-3 / (step + 1)
+        for net, adamw, rate in ((mine, ours, torch.tensor(lr, dtype=torch.float64)), (other, theirs, lr)):
+            adamw.zero_grad()
+            backward(net, step, skip=skip)
+            adamw.step(rate)  # type: ignore[arg-type]
+        for name, value in mine.state_dict().items():
+            assert torch.allclose(value, other.state_dict()[name], rtol=1e-10, atol=1e-12), (step, name)
+        if step == 4:  # its counts go on from a checkpoint
+            ours.load_state_dict(ours.state_dict())
+    assert ours.state_dict()["steps"] == theirs.state_dict()["steps"]
+
+
 def test_it_goes_on_from_its_state() -> None:
     mine, other = nets()
     first = AdamW(mine.parameters(), betas=(0.9, 0.999), weight_decay=0.05)

@@ -69,6 +69,42 @@ def test_nesterov_and_spared_parameters_too(skip: bool) -> None:
             assert torch.equal(value, other.state_dict()[name]), (step, name)
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("weight_decay", [5e-4, 0.0])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_rate_on_the_device_is_torchs_fused_kernel(momentum: float, weight_decay: float, nesterov: bool) -> None:
+    mine, other = nets()
+    nesterov = nesterov and momentum > 0
+    ours = SGD(mine.parameters(), momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    constants = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+    theirs = torch.optim.SGD(other.parameters(), lr=0.1, fused=True, **constants)  # type: ignore[arg-type]
+    rate = torch.tensor(0.1, dtype=torch.float64)
+    for step in range(8):
+        theirs.param_groups[0]["lr"] = 0.1 if step < 5 else 0.01
+        rate.fill_(theirs.param_groups[0]["lr"])
+        ours.zero_grad()
+        theirs.zero_grad(set_to_none=True)
+        backward(mine, step, skip=False)
+        backward(other, step, skip=False)
+        ours.step(rate)
+        theirs.step()
+        for name, value in mine.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), (step, name)
+
+
+def test_a_rate_on_the_device_moves_what_a_number_moves() -> None:
+    mine, other = (net.double() for net in nets())
+    named = {"momentum": 0.9, "weight_decay": 0.05, "nesterov": True, "undecayed": [1, 3, 5]}
+    ours, theirs = (SGD(net.parameters(), **named) for net in (mine, other))  # type: ignore[arg-type]
+    for step in range(8):
+        for net, sgd, lr in ((mine, ours, torch.tensor(0.1, dtype=torch.float64)), (other, theirs, 0.1)):
+            sgd.zero_grad()
+            backward(net, step, skip=True)
+            sgd.step(lr)  # type: ignore[arg-type]
+        for name, value in mine.state_dict().items():
+            assert torch.allclose(value, other.state_dict()[name], rtol=1e-13, atol=1e-15), (step, name)
+
+
 def test_it_goes_on_from_its_state() -> None:
     mine, other = nets()
     first = SGD(mine.parameters(), momentum=0.9, weight_decay=5e-4)

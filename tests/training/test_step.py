@@ -1,6 +1,7 @@
 """One step: modes, gradients that are absent, phases, the seam's fine print."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,10 +77,7 @@ class FirstEpochOnly(OnlyClassifier):
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         bias = self.student.classifier.bias.sum()
-        return {"ce": F.cross_entropy(student.logits, batch.labels) if "ce" in batch.active else bias, "zero": bias}
-
-    def weights(self, epoch: int) -> Mapping[str, float]:
-        return {"ce": float(epoch == 1), "zero": 0.0}
+        return {"ce": F.cross_entropy(student.logits, batch.labels) if batch.epoch == 1 else 0 * bias, "zero": bias}
 
 
 def test_a_gradient_that_is_absent_from_now_on_stops_the_parameter_with_its_momentum() -> None:
@@ -144,9 +142,10 @@ def test_two_views_run_weak_then_strong() -> None:
     run = run_of(Everything(Everything.Config()))
     run.begin(2, 1)
     norm, seen = run.student.conv0, []
-    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[operator, union-attr]
     inputs = batch()
-    run.step(inputs, None, 0, 0)
+    run.prepare(inputs, None, 0, 0)
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[operator, union-attr]
+    run.work(inputs, None, first=True)
     assert torch.equal(seen[0], inputs.images)
     assert inputs.second_view is not None
     assert torch.equal(seen[1], inputs.second_view)
@@ -188,6 +187,50 @@ def test_gradients_of_single_terms_are_recorded_at_an_epochs_first_step() -> Non
     assert first.gradient is not None
     assert second.gradient is not None
     assert run_of(Taught(Taught.Config())).step(one_view(batch()), None, 0, 0).gradient is None
+
+
+class Doubtful(Taught):
+    """With terms of weight 0 that the student, an adapter and a batch norm would notice."""
+
+    def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> nn.Module:
+        self.asked: list[frozenset[str]] = []
+        self.adapter = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3))
+        return self.adapter
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        self.asked.append(batch.active)
+        return batch.terms(
+            {
+                "classifier": lambda: self.adapter(student.logits).square().mean(),
+                "hint": lambda: F.mse_loss(student.pooled.mean(1), teacher.logits.mean(1)),
+            }
+        )
+
+    def weights(self, epoch: int) -> Mapping[str, float]:
+        return {"classifier": float(self.config.kd_weight), "hint": 1.0}
+
+
+class Wasteful(Doubtful):
+    """Computes them all the same."""
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return super().losses(student, teacher, replace(batch, active=frozenset()))
+
+
+@pytest.mark.parametrize("method", [Doubtful, Wasteful])
+def test_a_term_of_weight_0_is_not_computed_and_leaves_zeros(method: type[Doubtful]) -> None:
+    run = run_of(method(method.Config(kd_weight=0.0)), weight_decay=0.1)
+    before = {key: value.clone() for key, value in (*run.student.named_parameters(), *run.adapters.named_parameters())}
+    for step in range(2):
+        assert run.step(one_view(batch()), None, step, step).terms.keys() == {"hint"}
+    if method is Doubtful:
+        assert run.distiller.asked == [{"classifier", "hint"}, {"hint"}, {"hint"}]  # type: ignore[attr-defined]
+        assert run.adapters[0].num_batches_tracked == 0  # type: ignore[index]
+    after = dict((*run.student.named_parameters(), *run.adapters.named_parameters()))
+    for key in ("fc.weight", "fc.bias", "1.weight", "0.weight"):
+        assert after[key].grad is not None and not after[key].grad.any(), key
+        decayed = before[key] * 0.999 * 0.999 - 0.01 * 0.9 * 0.1 * before[key]
+        assert torch.allclose(after[key], decayed, rtol=1e-5), key  # lr 0.01, decay 0.1, momentum 0.9
 
 
 def test_inactive_terms_are_named_as_such() -> None:

@@ -6,7 +6,7 @@ chosen by the repeats alone, in which the luck that made them finalists has no p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdharness.study.searching.choosing import LEAST_PAIRS, best, losers, winner
@@ -39,6 +39,8 @@ class Point:
     """Of its first training, one for each pair."""
     cost: float | None = None
     pruned_epoch: int | None = None
+    seen: Mapping[int, float] = field(default_factory=dict)
+    """The values at the rungs that a pruner has seen, by step."""
 
 
 @dataclass(frozen=True)

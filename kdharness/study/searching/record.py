@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kdharness.core.keys import Frozen
-from kdharness.study.spec import Range
+from kdharness.study.spec import Range, SearchPart
 
 Sampler = Literal["tpe", "random", "gp", "cmaes", "nsga2"]
 
@@ -54,6 +54,13 @@ class SearchRecord(Frozen):
     def trained_at(self) -> list[int]:
         """How many draws are trained at each rung: `survivors` of all."""
         return survivors(self.draws, self.fractions)
+
+
+def trainings(search: SearchPart) -> int:
+    """Of one search on one pair, at most: its draws on all their schedules, and the repeats of its finalists."""
+    rungs = [Fraction(text) for text in search.rungs or ("1",)] if search.prefix is None else [Fraction(1)]
+    repeats = min(search.finalists.keep, search.draws) * search.finalists.seeds if search.finalists is not None else 0
+    return sum(survivors(search.draws, rungs)) + repeats
 
 
 def survivors(draws: int, rungs: Sequence[Fraction]) -> list[int]:

@@ -7,28 +7,26 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from kdharness.core.errors import StudyError
-from kdharness.core.records import WantedRun
-from kdharness.results.records import Draw, DrawRun, SearchRow, StudyChange
+from kdharness.core.records import State, WantedRun
+from kdharness.reporting.budgets import PAPERS
+from kdharness.results.records import DrawRun, SearchRow, StudyChange
 from kdharness.study.cost import student_cost
 from kdharness.study.expand import Expansion, SearchedRow
 from kdharness.study.resolve import any_values, value_of
 from kdharness.study.searching.course import Point, Result, Stand, Training, stand
+from kdharness.study.searching.points import DrawStore, read_points
+from kdharness.study.searching.prefix import PRUNERS
 from kdharness.study.searching.record import SearchRecord
 from kdharness.study.searching.sampling import SAMPLERS, Proposals
+from kdharness.study.searching.schedule import shortened
 from kdharness.study.searching.space import brought_inside
+from kdharness.study.searching.watching import Watch, WatchStore
 from kdharness.study.students import settled, student_runs
 from kdharness.study.teachers import teacher_runs, trained
 
-ENDED = frozenset({"complete", "failed", "diverged", "cancelled", "pruned"})
 
-PAPERS = "paper's constants"
-"""What the label of the final runs without the search's choice ends with."""
-
-
-class SearchStore(Protocol):
+class SearchStore(WatchStore, DrawStore, Protocol):
     """What a search needs of the results."""
-
-    def draws(self, study: str, label: str) -> list[Draw]: ...
 
     def save_draw(
         self,
@@ -41,13 +39,13 @@ class SearchStore(Protocol):
         cost: float | None = None,
     ) -> None: ...
 
-    def draw_runs(self, study: str, label: str) -> list[DrawRun]: ...
-
     def save_draw_runs(self, study: str, runs: Sequence[DrawRun]) -> None: ...
 
     def save_searches(self, study: str, searches: Sequence[SearchRow]) -> None: ...
 
     def save_outcome(self, study: str, name: str, outcome: Mapping[str, Any] | None) -> None: ...
+
+    def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int: ...
 
     def extend_study(self, name: str, wanted: Sequence[WantedRun]) -> StudyChange: ...
 
@@ -76,7 +74,10 @@ class RowSearch:
         self.name = self._name()
         """Under which its draws are kept: the label, and what it searches in, by which an edited search starts anew."""
         self._asked: set[Training] = set()
+        self._states: dict[int, dict[str, State]] = {}
         self._chosen: int | None = None
+        prefix = self.record.prefix is not None
+        self._watch = Watch(self.record, self._study.name, self.name, store, self._epochs) if prefix else None
         self.is_done = False
         self.note = ""
 
@@ -84,6 +85,9 @@ class RowSearch:
         """Ask for all that can be known now: trainings of the draws so far, the next generation, or the choice."""
         while True:
             points = self.points()
+            if self._watch is not None:
+                points = self._watch.pruned(points)
+            points = [self._wanted_again(point) for point in points]
             now = stand(self.record, points)
             fresh = [one for one in now.needed if one not in self._asked]
             if fresh:
@@ -100,38 +104,20 @@ class RowSearch:
 
     def points(self) -> list[Point]:
         """The stored draws that all search pairs have, in number order."""
-        first = self.record.seeds[0]
-        draws: dict[int, dict[str, Draw]] = {}
-        trainings: dict[int, dict[tuple[int, int], dict[str, Draw | DrawRun]]] = {}
-        for pair, place in self.record.places.items():
-            for draw in self._store.draws(self._study.name, self.name + place):
-                draws.setdefault(draw.number, {})[pair] = draw
-                trainings.setdefault(draw.number, {}).setdefault((0, first), {})[pair] = draw
-            for run in self._store.draw_runs(self._study.name, self.name + place):
-                trainings.setdefault(run.number, {}).setdefault((run.rung, run.seed), {})[pair] = run
-        points: list[Point] = []
-        while len(of := draws.get(len(points), {})) == len(self.record.pairs):
-            draw = of[self.record.pairs[0]]
-            results = {at: self._result(runs) for at, runs in trainings[draw.number].items()}
-            points.append(
-                Point(
-                    draw.number,
-                    draw.generation,
-                    dict(draw.params),
-                    results,
-                    tuple(one.run_id for one in of.values()),
-                    None if draw.cost is None else sum(one.cost or 0.0 for one in of.values()),
-                )
-            )
+        points, self._states = read_points(self._store, self._study.name, self.name, self.record)
         return points
 
-    def _result(self, runs: Mapping[str, Draw | DrawRun]) -> Result:
-        """The mean over the pairs; without one where a pair ended without the metric."""
-        if len(runs) < len(self.record.pairs) or any(run.state not in ENDED for run in runs.values()):
-            return Result(False)
-        values = [run.metrics.get(self.record.maximize) for run in runs.values() if run.state == "complete"]
-        numbers = [value for value in values if value is not None and value == value]
-        return Result(True, sum(numbers) / len(numbers) if len(numbers) == len(runs) else None)
+    def _wanted_again(self, point: Point) -> Point:
+        """A run that another search has pruned goes on from its last checkpoint."""
+        pruned = [run_id for run_id, state in self._states[point.number].items() if state == "pruned"]
+        if point.pruned_epoch is not None or not pruned:
+            return point
+        self._store.retry(self._study.name, pruned)
+        return replace(point, results={**point.results, (0, self.record.seeds[0]): Result(False)})
+
+    def _epochs(self, number: int, params: Mapping[str, Any]) -> int:
+        """Of the whole schedule of a draw."""
+        return self._runs(number, params)[0][-1].setting.recipe.epochs
 
     # What is asked for
 
@@ -179,7 +165,7 @@ class RowSearch:
                 self._dataset,
                 one,
                 here := {name: chosen[name] for name in one.names if name in chosen},
-                settled(self._study, one, here, f"search draw {number}"),
+                shortened(settled(self._study, one, here, f"search draw {number}"), self.record.fractions[rung]),
                 self._teachers,
                 seeds=[self._study.spec.seed_list[0] if seed is None else seed],
                 purpose="search",
@@ -292,6 +278,8 @@ class RowSearch:
             paper=brought_inside(self._templates[0].ranges, self._defaults()),
             seeds=tuple(range(seeds[0], seeds[0] + 1 + more)),
             keep=part.finalists.keep if part.finalists is not None else 1,
+            rungs=tuple(part.rungs or ("1",)),
+            prefix=part.prefix,
         )
 
     def _defaults(self) -> dict[str, Any]:
@@ -308,7 +296,11 @@ class RowSearch:
         """The label, and the hash of all that decides the draws: space, sampler, what is maximised, the settings."""
         record = self.record
         first = {**{name: any_values(self._templates[0])[name] for name in record.ranges}, **record.paper}
+        more: dict[str, Any] = {} if len(record.rungs) == 1 else {"rungs": record.rungs}
+        if record.prefix is not None:
+            more["prefix"] = [record.prefix, PRUNERS[record.prefix]]
         form: dict[str, Any] = {
+            **more,
             "ranges": {name: value.model_dump(mode="json") for name, value in sorted(record.ranges.items())},
             "sampler": [record.sampler, record.settings, record.generation, record.maximize],
             "settings": [chain[-1].run_id for chain in self._runs(0, first)],

@@ -95,7 +95,8 @@ def told(record: SearchRecord, point: Point, known: Mapping[str, "BaseDistributi
     """An ended point as Optuna's trial: complete with its first value, pruned, or failed."""
     optuna = load()
     value = point.results[0, record.seeds[0]].value
-    state = optuna.trial.TrialState.COMPLETE if value is not None else optuna.trial.TrialState.FAIL
+    states = optuna.trial.TrialState
+    state = states.COMPLETE if value is not None else states.FAIL if point.pruned_epoch is None else states.PRUNED
     values = None if value is None else [value]
     if values is not None and record.sampler == "nsga2":
         values.append(point.cost or 0.0)
@@ -106,6 +107,7 @@ def told(record: SearchRecord, point: Point, known: Mapping[str, "BaseDistributi
             params=dict(point.params),
             distributions=dict(known),
             values=values,
+            intermediate_values=dict(point.seen),
             user_attrs={"run_ids": list(point.run_ids)},
         ),
     )

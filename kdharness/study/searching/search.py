@@ -4,8 +4,9 @@ A draw's runs train on train minus the validation images, as do the teachers tha
 has chosen, the constants of its winner are trained as final runs, on all of train, for the study's pairs and seeds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.records import WantedRun
 from kdharness.results.records import SearchRow
 from kdharness.study.expand import Expansion
@@ -16,8 +17,14 @@ from kdharness.study.searching.sampling import require
 class Search:
     """All searches of a study. `advance` is called at the beginning and whenever runs have ended."""
 
-    def __init__(self, expansion: Expansion, store: SearchStore) -> None:
-        """Raises EnvironmentRefused where Optuna is not installed and the study has a search."""
+    def __init__(self, expansion: Expansion, store: SearchStore, copy: Callable[[], object] | None = None) -> None:
+        """`copy` is called as generations end, to write what others look at; where it is refused, that is a note.
+
+        Raises EnvironmentRefused where Optuna is not installed and the study has a search.
+        """
+        self._copy = copy
+        self._refused = ""
+        self._copied = (-1, False)
         self._expansion = expansion
         self._store = store
         self._asked: set[tuple[str, str, str]] = set()
@@ -32,9 +39,14 @@ class Search:
         return all(row.is_done for row in self._rows)
 
     @property
+    def watches(self) -> bool:
+        """Whether it looks at runs while they go on, to prune them."""
+        return any(row.record.prefix is not None and not row.is_done for row in self._rows)
+
+    @property
     def notes(self) -> list[str]:
-        """Searches that ended without a draw to choose."""
-        return [row.note for row in self._rows if row.note]
+        """Searches that ended without a draw to choose, and a copy that could not be written."""
+        return [row.note for row in self._rows if row.note] + ([self._refused] if self._refused else [])
 
     def advance(self) -> int:
         """Ask the store for the runs that can be chosen now; how many this object had not asked for before.
@@ -48,6 +60,13 @@ class Search:
         before = len(self._asked)
         for row in self._rows:
             row.advance()
+        if self._copy is not None and self._rows and self._copied != (len(self._asked), self.is_done):
+            self._copied = (len(self._asked), self.is_done)
+            try:
+                self._copy()
+                self._refused = ""
+            except EnvironmentRefused as error:
+                self._refused = str(error)
         return len(self._asked) - before
 
     def _extend(self, wanted: Iterable[WantedRun]) -> None:

@@ -65,7 +65,7 @@ def databases(root: Path, count: int) -> Outcome:
             told += 1
         except Exception:  # noqa: BLE001  the very thing that is looked for
             tracebacks += 1
-    note = f"{told} refused, {changed} unnoticed in a value: SQLite's pages have no checksum"
+    note = f"{told} refused, {changed} with another value in a row"
     return Outcome("a flipped bit in the database (34)", count, wrong=tracebacks, note=note)
 
 

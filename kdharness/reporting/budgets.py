@@ -1,0 +1,96 @@
+"""What each row's constants cost to find, in sentences under a table: who searched more chose among more luck."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdharness.reporting import names, statistics
+
+PAPERS = "paper's constants"
+FIXED = "fixed here"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run where the study shows it, as far as its budget is concerned."""
+
+    label: str
+    pair: str
+    setting_key: str
+    ours: bool
+    sources: tuple[str, ...]
+    """Where its constants came from; none where it has none."""
+    test_top1: float | None
+
+
+def budgets(rows: Sequence[Row], searches: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None]]) -> list[str]:
+    """Sentences for the study's final runs and its searches, as (spec, outcome); none where all rows are the papers'.
+
+    A row marked ours that was chosen among more settings than another row had is a warning.
+    """
+    found: list[str] = []
+    settings: dict[str, int] = {}
+    for spec, outcome in searches:
+        settings[spec["label"]] = settings.get(spec["label"], 0) + spec["draws"]
+        found.append(_searched(spec, outcome, rows))
+    plain: dict[str, list[str]] = {}
+    for row in rows:
+        if row.label not in settings and row.sources and not row.label.endswith(f", {PAPERS}"):
+            kind = FIXED if any(source.startswith(("entry", "at ")) for source in row.sources) else PAPERS
+            if row.label not in plain.setdefault(kind, []):
+                plain[kind].append(row.label)
+    if not found and set(plain) <= {PAPERS}:
+        return []
+    found += [f"{', '.join(labels)}: {kind}." for kind, labels in plain.items()]
+    ours = {row.label for row in rows if row.ours}
+    others = [label for labels in plain.values() for label in labels] + list(settings)
+    return ["Budgets: " + " ".join(found), *_unfair(ours, [one for one in others if one not in ours], settings)]
+
+
+def _unfair(ours: Iterable[str], others: Sequence[str], settings: Mapping[str, int]) -> list[str]:
+    found = []
+    for label in sorted(ours):
+        less = [other for other in others if settings.get(other, 1) < settings.get(label, 1)]
+        if less:
+            found.append(
+                f"Warning: {label} (ours) was chosen among {settings[label]} settings, more than "
+                + ", ".join(f"{other} ({settings.get(other, 1)})" for other in less)
+                + "."
+            )
+    return found
+
+
+def _searched(spec: Mapping[str, Any], outcome: Mapping[str, Any] | None, rows: Sequence[Row]) -> str:
+    """`dkd: 40 settings, validation 5,000, on ResNet32×4 → ResNet8×4 (...)`."""
+    axes = ", ".join(f"{name}={value}" for name, value in spec.get("axes", {}).items())
+    head = spec["label"] + (f" ({axes})" if axes else "")
+    pairs = ", ".join(names.pair(pair) for pair in spec["pairs"])
+    said = f"{head}: {spec['draws']} settings, validation {spec['validation_images']:,}, on {pairs}"
+    if outcome is None:
+        return f"{said} (not chosen yet)."
+    parts = [f"validation {outcome['value']:.2f} in the search"]
+    repeats = outcome["repeats"]
+    if repeats:
+        parts[0] += f" and {_mean(repeats)} in the repeat"
+    if outcome["dropped"]:
+        parts.append(f"{outcome['dropped']} draws given up on the way")
+    for pair in spec["pairs"]:
+        here = f" on {names.pair(pair)}" if len(spec["pairs"]) > 1 else ""
+        test, paper = (_test(rows, pair, outcome[kind].get(pair)) for kind in ("finals", "paper"))
+        parts.append(f"test{here} {test}, with the {PAPERS} {paper}")
+    return f"{said} (draw {outcome['winner']}: {'; '.join(parts)})."
+
+
+def _test(rows: Sequence[Row], pair: str, key: str | None) -> str:
+    if key is None:
+        return "not known"
+    of_setting = {id(row): row for row in rows if row.setting_key == key and row.pair == pair}
+    label = next((row.label for row in of_setting.values()), "")
+    values = [row.test_top1 for row in of_setting.values() if row.label == label and row.test_top1 is not None]
+    return _mean(values) if values else "not finished"
+
+
+def _mean(values: Sequence[float]) -> str:
+    """`72.05 ± 0.20 (3)`."""
+    spread = statistics.std(values)
+    return f"{statistics.mean(values):.2f}" + (f" ± {spread:.2f}" if spread is not None else "") + f" ({len(values)})"
