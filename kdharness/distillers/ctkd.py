@@ -75,13 +75,12 @@ class CTKD(Distiller):
             standardized(in_full(each.logits), self.config.std, self.config.standardize) for each in (student, teacher)
         )
         temperature = self.temperature(batch.epoch)
-        terms = {"ce": lambda: cross_entropy(student.logits, batch.labels)}
+        terms = batch.terms({"ce": lambda: cross_entropy(student.logits, batch.labels)})
         if self.config.base == "kd":
-            return batch.terms(terms | {"kd": lambda: softened_kl(student_logits, teacher_logits, temperature)})
+            return terms | batch.terms({"kd": lambda: softened_kl(student_logits, teacher_logits, temperature)})
         rest = others(student_logits, batch.labels), others(teacher_logits, batch.labels)
-        return batch.terms(
-            terms
-            | {
+        return terms | batch.terms(
+            {
                 "tckd": lambda: target_class_kl(student_logits, teacher_logits, batch.labels, temperature),
                 "nckd": lambda: softened_kl(*rest, temperature),
             }

@@ -51,10 +51,11 @@ class KD(Distiller):
         return Needs()
 
     def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        # kd first: autograd adds the parts of a gradient in the order of the graph, and the sum's last bits with it
         return batch.terms(
             {
-                "ce": lambda: cross_entropy(student.logits, batch.labels),
                 "kd": lambda: self.guidance(student, teacher),
+                "ce": lambda: cross_entropy(student.logits, batch.labels),
             }
         )
 
