@@ -11,6 +11,9 @@ from kdharness.study.students import links
 if TYPE_CHECKING:
     from kdharness.core.types import Dataset, Model, Needs
 
+FEW_IMAGES = 1000
+"""Training images that adapters are tried with: memories grow with their number, whether a pair works does not."""
+
 
 class Compatibility:
     """Tries the rows of one study on their pairs and gathers what cannot work."""
@@ -69,11 +72,12 @@ class Compatibility:
 
         distiller = distiller_of(one.row)(resolved.config)
         needs, recipe = distiller.needs, resolved.recipe
+        images = min(self._dataset.train_size, FEW_IMAGES)
         context = BuildContext(
             num_classes=self._dataset.num_classes,
-            train_size=self._dataset.train_size,
+            train_size=images,
             image_shape=self._shape(recipe.image_size),
-            train_labels=torch.zeros(self._dataset.train_size, dtype=torch.int64) if needs.train_labels else None,
+            train_labels=torch.zeros(images, dtype=torch.int64) if needs.train_labels else None,
         )
         with seeded("compatibility"):
             student = self._model(link.student, recipe.image_size)
