@@ -21,10 +21,11 @@ from kdharness.runtime.footprint import parts
 from kdharness.runtime.job import run_job
 from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.options import JobOptions
+from kdharness.runtime.outcome import RunOutcome
 from kdharness.runtime.packing import NvidiaMeter, Packing
 from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import study_tables, write_reports
-from kdharness.runtime.scheduler import RunOutcome, run_study
+from kdharness.runtime.scheduler import run_study
 from kdharness.runtime.slots import AUTO, choose_slots, device_of
 from kdharness.runtime.until import parse_until
 from kdharness.runtime.warm_tables import WarmTables

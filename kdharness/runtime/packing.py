@@ -4,8 +4,11 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
+
+from kdharness.results.records import QueueRow
+from kdharness.runtime.slots import device_of
 
 log = logging.getLogger(__name__)
 
@@ -99,3 +102,44 @@ class Packing:
     def needs(self) -> Mapping[Kind, float]:
         """What was measured, MiB."""
         return self._needs
+
+
+class Occupancy:
+    """Which kind of job has each slot; without a packing every slot may be used at once."""
+
+    def __init__(self, packing: Packing | None) -> None:
+        self._packing = packing
+        self._held: dict[str, tuple[Kind, QueueRow]] = {}  # by slot: the last job's kind, and its first run as it began
+
+    def shares(self, slots: Sequence[str]) -> int:
+        """Among how many jobs the runs are shared out evenly."""
+        return len(slots) if self._packing is None else len({device_of(slot) for slot in slots})
+
+    def observe(self, slots: Sequence[str], taken: Collection[str], queue: Sequence[QueueRow]) -> None:
+        """Let the packing see what runs in the taken slots of each device."""
+        if self._packing is None:
+            return
+        rows = {row.run_id: row for row in queue}
+        jobs: dict[str, list[tuple[Kind, bool]]] = {device_of(slot): [] for slot in slots}
+        for slot in taken:
+            kind, first = self._held[slot]
+            now = rows.get(first.run_id)
+            moved = now is not None and now.state == "running" and now.epoch > first.epoch
+            jobs[device_of(slot)].append((kind, moved))
+        for device, on_it in jobs.items():
+            self._packing.observe(device, on_it)
+
+    def take(self, slot: str, runs: Sequence[QueueRow], taken: Collection[str]) -> bool:
+        """Whether a job of these runs may start there now beside the taken slots; then the slot is its."""
+        kind, device = kind_of(runs), device_of(slot)
+        beside = [self._held[other][0] for other in taken if device_of(other) == device]
+        if self._packing is not None and not self._packing.fits(device, kind, beside):
+            return False
+        self._held[slot] = kind, runs[0]
+        return True
+
+
+def kind_of(rows: Sequence[QueueRow]) -> Kind:
+    """What says how much memory a job of these runs takes."""
+    common = rows[0].common
+    return (*sorted(row.student for row in rows), common.batches if common else rows[0].run_id, rows[0].pair)

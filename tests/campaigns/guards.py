@@ -200,7 +200,7 @@ GUARDS = (
     ),
     Guard(
         "what silent jobs hold",
-        "kdharness/runtime/scheduler.py",
+        "kdharness/runtime/jobs.py",
         "if any((run_id, handle.pid) in silent for run_id in handle.run_ids):",
         "if False:",
         "tests/runtime/test_watchdog.py::test_a_job_that_lost_its_lease_by_silence_is_ended_by_its_runner",

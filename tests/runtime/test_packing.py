@@ -10,8 +10,7 @@ from tiny_study import ask, wanted
 from kdharness.core.errors import BadInput, ExitCode
 from kdharness.runtime import scheduler
 from kdharness.runtime.executors import Handle
-from kdharness.runtime.packing import NvidiaMeter, Packing
-from kdharness.runtime.scheduler import kind_of
+from kdharness.runtime.packing import NvidiaMeter, Packing, kind_of
 from kdharness.runtime.until import parse_until
 
 A, B = ("resnet8", "batches"), ("resnet110", "batches")

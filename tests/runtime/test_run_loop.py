@@ -206,13 +206,17 @@ def test_two_runners_share_a_study(home, store):
 
     def runner(opened, job):
         # signals belong to the main thread; a runner of its own process is in test_kills
+        from kdharness.runtime.ending import Ending
+        from kdharness.runtime.jobs import Jobs
+        from kdharness.runtime.notify import Notifier
         from kdharness.runtime.scheduler import _Runner
         from kdharness.runtime.signals import Stop
 
-        parts = (opened, "tiny", home, ("cpu:0",), InProcessExecutor(job), NoProgress(), None, None, None, False, 1.0)
-        one = _Runner(*parts)
-        one.loop(Stop())
-        outcomes.append(one.outcome(Stop()))
+        quiet = NoProgress()
+        jobs, ending = Jobs(InProcessExecutor(job)), Ending(Stop(), quiet)
+        one = _Runner(opened, "tiny", home, ("cpu:0",), jobs, ending, quiet, Notifier((), "tiny", quiet.say))
+        one.loop()
+        outcomes.append(one.outcome())
 
     threads = [threading.Thread(target=runner, args=pair) for pair in zip((store, second), jobs, strict=True)]
     for thread in threads:
