@@ -1,6 +1,7 @@
-"""Which parameters a loss reaches, read off its graph: nothing is computed."""
+"""Which parameters a loss reaches, read off its graph: nothing but the graph is computed, and nothing stays moved."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -20,6 +21,17 @@ def reached(values: Iterable[Tensor], among: Sequence[nn.Parameter]) -> list[nn.
                 seen.add(following)
                 waiting.append(following)
     return [parameter for parameter in among if id(parameter) in found]
+
+
+@contextmanager
+def unmoved(buffers: Iterable[Tensor]) -> Iterator[None]:
+    """After it the buffers are as they were before."""
+    held = [(buffer, buffer.clone()) for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in held:
+            buffer.copy_(value)
 
 
 def leave_zeros(parameters: Iterable[nn.Parameter]) -> None:

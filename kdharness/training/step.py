@@ -5,7 +5,6 @@ Nothing here knows where batches come from: a cohort draws them, the golden traj
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,25 +18,10 @@ from kdharness.training import norms
 from kdharness.training.adamw import AdamW
 from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, of_next_image, set_products, shrunk
 from kdharness.training.optimizers import optimizer, reads_tensors
-from kdharness.training.reach import leave_zeros, reached
+from kdharness.training.reach import leave_zeros, reached, unmoved
 from kdharness.training.sgd import SGD
+from kdharness.training.stepped import Stepped
 from kdharness.training.view import View
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """What a step was trained on: 0-d tensors of before its update, detached, not yet read."""
-
-    terms: Mapping[str, Tensor]
-    """Those that are active, unweighted; a phase's as it gives them."""
-    loss: Tensor
-    """The weighted sum of the terms: what the student minimises."""
-    correct: Tensor
-    """int64: how many images of the batch the student's own logits had right."""
-    gradient: Tensor | None = None
-    """L2 norm of the gradient of `loss` by the student's parameters, where the recipe records gradients."""
-    gradients: Mapping[str, Tensor] = field(default_factory=dict)
-    """The same of each weighted term alone, at an epoch's first step."""
 
 
 class TrainingRun:
@@ -84,8 +68,9 @@ class TrainingRun:
         if self.teacher is not None:
             self.teacher = deepcopy(self.teacher) if self.own_teacher else self.teacher
             self.teacher.to(self.device, self.dtype).eval().requires_grad_(False)
+        self._partner = self.peer if self.peer is not None else self.teacher
         with seeded("adapters", seed):
-            views = View(student, needs.tails), View(self.peer or self.teacher or student, needs.tails)
+            views = View(student, needs.tails), View(self._partner or student, needs.tails)
             self.adapters = distiller.build(*views, context).to(self.device, self.dtype)
         self.needs = distiller.needs  # a method that takes all stages knows their names only now
         self.phases = [phase for phase in distiller.phases() if phase.epochs]
@@ -189,9 +174,8 @@ class TrainingRun:
         student = forward(self.student, images, self.recipe.precision)
         if self._judged_by_itself:
             return student.logits
-        partner = self.peer if self.peer is not None else self.teacher
         theirs = shrunk(images, self.recipe.teacher_image_size)
-        other = frozen_forward(partner, theirs, self.recipe.precision) if partner is not None else student
+        other = frozen_forward(self._partner, theirs, self.recipe.precision) if self._partner is not None else student
         return self.distiller.predict(student.only(self.needs.stages), self._taught(other))
 
     def train_mode(self) -> None:
@@ -216,8 +200,7 @@ class TrainingRun:
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes, the tensors themselves."""
-        own_teacher = self.teacher.buffers() if self.own_teacher and self.teacher is not None else ()
-        moved = (*self._learners.parameters(), *self._learners.buffers(), *own_teacher, *self.optimizer.tensors)
+        moved = (*self._learners.parameters(), *self._buffers(), *self.optimizer.tensors)
         return [each.detach() for each in moved]
 
     def state(self) -> dict[str, Any]:
@@ -244,11 +227,11 @@ class TrainingRun:
     def _outputs(self, inputs: Inputs, shared: Outputs | None) -> tuple[Outputs, Outputs]:
         """The student's, and those of its peer, of its teacher, or where there is none its own again."""
         student = inputs.through(lambda images: forward(self.student, images, self.recipe.precision))
-        if self.peer is not None:
-            return student, inputs.through(self._peer_forward)
-        if self.teacher is None:
+        if self._partner is None:
             return student, student
-        teacher = shared if shared is not None else inputs.through(self._teacher_forward)
+        if self.peer is not None:
+            return student, inputs.through(self._partner_forward)
+        teacher = shared if shared is not None else inputs.through(self._partner_forward)
         return student, of_next_image(teacher) if self.shuffled_teacher else teacher
 
     def _batch(self, inputs: Inputs, active: frozenset[str]) -> Batch:
@@ -287,25 +270,24 @@ class TrainingRun:
         return total
 
     def _out_of_work(self, inputs: Inputs, shared: Outputs | None) -> list[nn.Parameter]:
-        """The parameters that terms of weight 0 reach: the gradient that those would leave is 0, not absent.
-
-        All terms are computed once for it; what that moves is put back.
-        """
+        """The parameters that terms of weight 0 reach: the gradient that those would leave is 0, not absent."""
         inactive = self.weights.keys() - self.active
         if not inactive:
             return []
-        held = [*self._learners.buffers(), *(self.teacher.buffers() if self.own_teacher and self.teacher else ())]
-        before = [buffer.clone() for buffer in held]
         self.seed_generators(stream_seed("reach", self.seed))
-        batch = self._batch(inputs, frozenset(self.weights))
-        student, partner = self._outputs(inputs, shared)
-        terms = [self._terms(student.only(self.needs.stages), self._taught(partner.detach()), batch)]
-        if self.peer is not None:
-            terms.append(self._exchanged_terms(student, partner, batch))
-        for buffer, value in zip(held, before, strict=True):
-            buffer.copy_(value)
+        with unmoved(self._buffers()):  # all terms are computed once
+            batch = self._batch(inputs, frozenset(self.weights))
+            student, partner = self._outputs(inputs, shared)
+            terms = [self._terms(student.only(self.needs.stages), self._taught(partner.detach()), batch)]
+            if self.peer is not None:
+                terms.append(self._exchanged_terms(student, partner, batch))
         values = [value for each in terms for term, value in each.items() if term in inactive]
         return reached(values, list(self._trainable.values()))
+
+    def _buffers(self) -> list[Tensor]:
+        """Those that a forward moves: of a teacher only in train mode."""
+        own_teacher = self.teacher.buffers() if self.own_teacher and self.teacher is not None else ()
+        return [*self._learners.buffers(), *own_teacher]
 
     def seed_generators(self, seed: int) -> None:
         # not torch.manual_seed: without a GPU it formats a stack trace at each call, 1 ms
@@ -321,19 +303,14 @@ class TrainingRun:
         """What the method may read of its teacher."""
         return teacher.only(self.needs.teacher_stages, pooled=self.needs.teacher_pooled)
 
-    def _teacher_forward(self, images: Tensor) -> Outputs:
-        assert self.teacher is not None
+    def _partner_forward(self, images: Tensor) -> Outputs:
+        """Of a peer or a teacher; only a peer that is trained along keeps a graph."""
+        assert self._partner is not None
         images = shrunk(images, self.recipe.teacher_image_size)
-        if not self.own_teacher:
-            return frozen_forward(self.teacher, images, self.recipe.precision)
-        with torch.no_grad():
-            return forward(self.teacher, images, self.recipe.precision)
-
-    def _peer_forward(self, images: Tensor) -> Outputs:
-        assert self.peer is not None
-        images = shrunk(images, self.recipe.teacher_image_size)
-        with torch.set_grad_enabled(self.phase is None):
-            return forward(self.peer, images, self.recipe.precision)
+        if self.peer is None and not self.own_teacher:
+            return frozen_forward(self._partner, images, self.recipe.precision)
+        with torch.set_grad_enabled(self.peer is not None and self.phase is None):
+            return forward(self._partner, images, self.recipe.precision)
 
     def _fresh_optimizer(self) -> SGD | AdamW:
         """The recipe's, over every parameter it trains."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kdharness.training.step import Stepped
+from kdharness.training.stepped import Stepped
 
 
 class Sums:

@@ -101,7 +101,7 @@ def test_image_sizes() -> None:
     want = frozen_forward(run._run.teacher, shrunk(inputs.images, 4), "tf32")
     assert torch.equal(answer.logits, want.logits)
     assert answer.stages["stage1"].shape == (8, 6, 4, 4)
-    assert torch.equal(run._run._teacher_forward(inputs.images).logits, want.logits)
+    assert torch.equal(run._run._partner_forward(inputs.images).logits, want.logits)
 
     stored, seen = Colours().split("test").images, data.evaluation(0.0, 12).images
     for image, resized in zip(stored, seen, strict=True):
