@@ -24,10 +24,16 @@ class Rescue:
 
     def free(self, queue: list[QueueRow], ended: Mapping[str, int]) -> list[QueueRow]:
         """The queue thereafter; `ended` are the exit codes of our own jobs' runs."""
-        if not any(row.state == "running" and (row.lease_expired or _is_dead(row)) for row in queue):
+        held = {handle.pid for handle in self._jobs.by_slot.values()}  # a death among them is not collected yet
+
+        def lives(owner: Owner) -> bool:
+            return owner.pid in held or is_alive(owner)
+
+        running = [row for row in queue if row.state == "running"]
+        if not any(row.lease_expired or (row.owner is not None and not lives(row.owner)) for row in running):
             return queue
         how = self._deaths.words(ended)
-        reaped = self._store.reap(is_alive, self._attempts, blame=not self._jobs.killed, how=how)
+        reaped = self._store.reap(lives, self._attempts, blame=not self._jobs.killed, how=how)
         self._jobs.end({(one.run_id, one.owner.pid) for one in reaped if one.cause == "expired"})
         queue = self._store.queue(self._study)
         rows = {row.run_id: row for row in queue}
@@ -49,7 +55,3 @@ class Rescue:
             what += ", each in a job of its own until it shows which one it was"
         others = f" and {beside} beside it" if beside else ""
         self._progress.say(f"{name_of(row)}{others}: {'their' if beside else 'its'} job {died}{what}", bad=True)
-
-
-def _is_dead(row: QueueRow) -> bool:
-    return row.owner is not None and not is_alive(row.owner)

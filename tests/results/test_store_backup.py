@@ -13,7 +13,10 @@ from kdharness.results.database import copied_from
 
 
 def metrics(store):
-    return [(row.run_id, row.seed, row.state, row.metrics, row.weights_sha256) for row in store.rows("mini")]
+    """Of each run; not in the study's order, which is no number."""
+    return sorted(
+        (row.run_id, row.seed, row.state, [*row.metrics.items()], row.weights_sha256) for row in store.rows("mini")
+    )
 
 
 @pytest.fixture

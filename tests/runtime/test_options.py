@@ -50,4 +50,4 @@ def test_what_a_job_computed_with_is_recorded(home, store):
     assert run_job(home, [ids["none0"]], slot="cpu:0", options=other) == ExitCode.DONE
     first, second = (store.run(run_id).history[0].numerics for run_id in (ids["teacher0"], ids["none0"]))
     assert (first["layout"], second["layout"]) == ("channels_last", "contiguous")
-    assert set(first) == set(Numerics.model_fields)
+    assert set(first) == set(Numerics.model_fields) - {"graphs"}  # left out where it has its old value, as keys need
