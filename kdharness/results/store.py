@@ -14,6 +14,7 @@ from kdharness.results import (
     mirror,
     outbox,
     progress,
+    queueing,
     reading,
     studies,
     teachers,
@@ -195,7 +196,7 @@ class Store:
 
     def queue(self, study: str | None = None) -> list[QueueRow]:
         """The runs that the study (or any study) asks for: teachers, then breadth first by seed, then by row."""
-        return reading.queue(self._database, study)
+        return queueing.queue(self._database, study)
 
     def claim(
         self, run_ids: Sequence[str], owner: Owner, *, slot: str, lease_seconds: float = 60

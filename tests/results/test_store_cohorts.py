@@ -7,7 +7,7 @@ from sample_study import NUMERICS, claim_one, complete, save, setting, wanted
 from kdharness.core.keys import canonical_json
 from kdharness.core.records import Teacher
 from kdharness.results.owner import Owner
-from kdharness.results.reading import common_of
+from kdharness.results.queueing import common_of
 from kdharness.results.records import Common
 from kdharness.results.store import Checkpoint
 from kdharness.study.cost import known
