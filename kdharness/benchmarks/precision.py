@@ -4,9 +4,7 @@ bf16 slows the depthwise convolutions of some networks on a CPU and speeds other
 network and device. A step is the harness's own (cross-entropy, SGD) on a batch of 64, a forward that of a teacher.
 """
 
-import importlib.util
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +21,7 @@ from kdharness.core.streams import seeded
 from kdharness.datasets.synthetic import Synthetic
 from kdharness.distillers.none import NoDistillation
 from kdharness.models.naming import model_name
+from kdharness.training.compiling import without_compiler
 from kdharness.training.data import Data, Point
 from kdharness.training.inputs import Inputs, frozen_forward
 from kdharness.training.sharing import fresh
@@ -69,15 +68,6 @@ def run(
             notes += [f"{name} was not compiled: {why}"] if why else []
     notes += [] if device != "cpu" else ["no GPU: nothing was measured on one"]
     return Report("precision", ABOUT, machine, figures, notes=notes, quick=quick)
-
-
-def without_compiler(device: str) -> str:
-    """Why torch.compile cannot work here; empty where it can."""
-    if device == "cpu":
-        named = os.environ.get("CXX", "")
-        found = any(shutil.which(name) for name in (named, "g++", "clang++", "c++") if name)
-        return "" if found else "no C++ compiler is found (g++, clang++ or CXX)"
-    return "" if importlib.util.find_spec("triton") is not None else "Triton is not installed"
 
 
 def measured(name: str, work: str, execution: Execution, rounds: int, compiled: bool) -> tuple[list[Figure], str]:

@@ -28,6 +28,7 @@ def job(
     data: Annotated[Path | None, typer.Option("--data")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
     layout: Annotated[Layout, typer.Option("--layout")] = Layout.CHANNELS_LAST,
+    compiled: Annotated[bool, typer.Option("--compile")] = False,
     checkpoint_seconds: Annotated[float, typer.Option("--checkpoint-seconds")] = 300.0,
 ) -> None:
     """Train runs side by side until they are done or the process is told to stop."""
@@ -35,7 +36,7 @@ def job(
     from kdharness.runtime.job import run_job
     from kdharness.runtime.options import JobOptions
 
-    options = JobOptions(data, threads, layout.value, checkpoint_seconds)
+    options = JobOptions(data, threads, layout.value, compiled, checkpoint_seconds)
     offer_to_the_kernel()
     raise typer.Exit(run_job(Home.at(home), run_ids, slot=slot, options=options))
 

@@ -171,6 +171,8 @@ class Execution(Frozen):
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     layout: Literal["channels_last", "contiguous"] = "channels_last"
+    compile: bool = False
+    """The student is compiled by torch.compile, at its first step; the teacher never is."""
     graphs: bool = True
     """Steps are recorded and replayed on a device that can."""
     tables: Path | None = None

@@ -66,6 +66,8 @@ def run_command(
     require_libraries(asked)
     places = choose_slots(slots)
     moment = None if until is None else parse_until(until, datetime.now().astimezone())
+    if expansion.study.spec.execution.compile:
+        _require_compiler(places)
     _open_home(home)
     store = Store(home, create=True)
     search = Search(expansion, store, lambda: write_copy(home.optuna, store, expansion.study.name))
@@ -104,6 +106,18 @@ def run_command(
 def _own_command() -> Sequence[str]:
     """How this program starts itself, the user's plug-ins included; no module of the working directory (-P) besides."""
     return (sys.executable, "-P", "-m", "kdharness", *(f"--plugin={module}" for module in plugins()))
+
+
+def _require_compiler(places: Sequence[str]) -> None:
+    """Raises EnvironmentRefused where a device of these has no compiler."""
+    from kdharness.training.compiling import without_compiler
+
+    for missing in {without_compiler(device_of(place)) for place in places} - {""}:
+        raise EnvironmentRefused(
+            f"the study asks for compiled students, but {missing}",
+            where="execution: compile",
+            remedy="install it, or leave `compile` out: `kdharness bench precision` says what it would bring here",
+        )
 
 
 def _open_home(home: Home) -> None:

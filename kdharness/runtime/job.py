@@ -96,7 +96,9 @@ def _train(
     from kdharness.training.cohort import train_cohort
     from kdharness.training.numerics import numerics
 
-    execution = Execution(device=device, threads=options.threads, layout=options.layout, tables=home.tables)
+    execution = Execution(
+        device=device, threads=options.threads, layout=options.layout, compile=options.compile, tables=home.tables
+    )
     if device == "cpu":
         torch.set_num_threads(execution.threads)
     saving = options.checkpoint_seconds

@@ -18,14 +18,16 @@ class JobOptions:
     threads: int = 1
     """Of a job on a CPU."""
     layout: Literal["channels_last", "contiguous"] = "channels_last"
+    compile: bool = False
+    """Students are compiled by torch.compile."""
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     """Between checkpoints within an epoch; infinite: only its end is kept."""
 
     @classmethod
     def of_study(cls, spec: Any, data: Path | None) -> "JobOptions":
         """From a StudySpec's `execution:` and `checkpoint:`."""
-        seconds = spec.checkpoint.seconds
-        return cls(data, spec.execution.threads, spec.execution.layout, math.inf if seconds is None else seconds)
+        seconds, how = spec.checkpoint.seconds, spec.execution
+        return cls(data, how.threads, how.layout, how.compile, math.inf if seconds is None else seconds)
 
     def arguments(self) -> tuple[str, ...]:
         """As words of the command line; only what differs from the defaults."""
@@ -39,6 +41,8 @@ class JobOptions:
         ):
             if value != default:
                 words += [option, str(value)]
+        if self.compile:
+            words.append("--compile")
         return tuple(words)
 
 

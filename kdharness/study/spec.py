@@ -294,6 +294,7 @@ class ExecutionPart(Part):
 
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     layout: Literal["channels_last", "contiguous"] = "channels_last"
+    compile: bool = False
 
 
 class FillPart(Part):

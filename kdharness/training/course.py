@@ -269,6 +269,8 @@ def training_run(member: Member, data: Data, teachers: Teachers) -> TrainingRun:
     teacher_size = recipe.teacher_image_size or recipe.image_size
     with seeded("student", member.seed):
         student = fresh(setting.student, data, recipe.image_size)
+    if data.execution.compile:
+        student.compile()
     teacher: Model | None = None
     if needs.teacher == "weights":
         teacher = teachers.get(setting.teachers, member.teacher_weights, recipe.precision, teacher_size)

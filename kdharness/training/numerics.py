@@ -17,6 +17,7 @@ def numerics(execution: Execution) -> Numerics:
         device_kind=kind,
         threads=execution.threads,
         layout=execution.layout,
+        compile_mode="inductor" if execution.compile else "eager",
         graphs=execution.graphs and device.type == "cuda",
         torch=str(torch.__version__),
         torch_cuda=torch.version.cuda,

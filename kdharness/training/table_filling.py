@@ -121,7 +121,7 @@ class TabledTeacher:
             teacher_image_size=self._image_size,
             precision=precision,
             pooled=self._pooled,
-            numerics=numerics(data.execution),
+            numerics=numerics(data.execution.model_copy(update={"compile": False})),  # no teacher is
         )
         width = self._classes + (math.prod(self._network.shapes["pooled"]) if self._pooled else 0)
         dtype = "f8" if dtype_of(precision) == torch.float64 else "f4"

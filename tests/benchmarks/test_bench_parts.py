@@ -17,6 +17,7 @@ from kdharness.core.home import Home
 from kdharness.core.records import Execution
 from kdharness.results.store import Store
 from kdharness.runtime.executors import KEEP_FREED_MEMORY
+from kdharness.training import compiling
 
 
 def test_each_side_has_the_environment_that_it_has_in_life(tmp_path, monkeypatch):
@@ -93,10 +94,10 @@ def test_a_pair_may_be_written_as_in_papers():
 
 
 def test_a_missing_compiler_is_a_reason(monkeypatch):
-    monkeypatch.setattr(precision.shutil, "which", lambda name: None)
-    assert "C++" in precision.without_compiler("cpu")
-    monkeypatch.setattr(precision.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert precision.without_compiler("cpu") == ""
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    assert "C++" in compiling.without_compiler("cpu")
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert compiling.without_compiler("cpu") == ""
 
 
 def test_the_overhead_is_a_difference_and_checkpoints_are_a_jobs_own(tmp_path, monkeypatch):
