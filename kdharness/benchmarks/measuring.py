@@ -43,7 +43,7 @@ class Clock:
         if device.startswith("cuda"):
             import torch
 
-            self._first = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            self._first = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self._first.record()
 
     def now(self) -> Reading:
@@ -52,7 +52,7 @@ class Clock:
             return Reading(process_time(), perf_counter())
         import torch
 
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # likewise
         event.record()
         event.synchronize()
         return Reading(process_time(), perf_counter(), self._first.elapsed_time(event) / 1000)

@@ -120,7 +120,8 @@ def bare_loop(pair: str, teacher: Weights, dataset: Dataset) -> Callable[[], Non
         )
         update.zero_grad()
         terms = distiller.losses(forward(student, inputs.images, setting.recipe.precision), answer, batch)
-        torch.stack([weights[name] * value for name, value in terms.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         update.step(setting.recipe.lr)
 
     return step

@@ -104,7 +104,7 @@ class PlainRun:
         with torch.no_grad():
             teacher = self.teacher(images)
         loss = self._loss(student, teacher, images, labels, epoch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
         return loss.item(), *_accuracy(student.logits, labels)
 
