@@ -149,7 +149,7 @@ def _accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def main(arguments: list[str]) -> None:
-    """`STUDY.yaml TEACHER.pt [RUNS]`: train all runs of the study, or its first ones, and print what came out.
+    """`STUDY.yaml TEACHER.pt RUNS`: train so many runs of the study, the first seed's first, and print what came out.
 
     One line of JSON per run: label, seed, test accuracy, CPU and wall seconds. The epoch's weights are saved, as such
     code does, beside the study file.
@@ -157,9 +157,9 @@ def main(arguments: list[str]) -> None:
     from kdharness.benchmarks.images import small
     from kdharness.benchmarks.runs import wanted
 
-    study, checkpoint, *most = arguments
+    study, checkpoint, count = arguments
     dataset = small(Path(study).parent)
-    runs = wanted(Path(study).read_text())[: int(most[0]) if most else None]
+    runs = sorted(wanted(Path(study).read_text()), key=lambda run: run.seed)[: int(count)]
     for run in runs:
         began = process_time(), perf_counter()
         teacher = torch.load(checkpoint, weights_only=True)

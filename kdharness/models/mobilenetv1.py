@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
 from kdharness.models.chain import Chain, layer_shapes, pool
+from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
 STEM = 32
@@ -67,15 +68,18 @@ def _parts(channels: int) -> list[list[nn.Module]]:
     parts = [_convolution(channels, STEM, 3, 2)]
     channels = STEM
     for out_channels, stride in UNITS:
-        depthwise = _convolution(channels, channels, 3, stride, groups=channels)
+        depthwise = _activated(DepthwiseConv2d(channels, stride))
         parts.append(depthwise + _convolution(channels, out_channels, 1, 1))
         channels = out_channels
     return parts
 
 
-def _convolution(channels: int, out_channels: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
-    convolution = nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
+def _convolution(channels: int, out_channels: int, kernel: int, stride: int) -> list[nn.Module]:
+    return _activated(nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, bias=False))
+
+
+def _activated(convolution: nn.Conv2d) -> list[nn.Module]:
+    return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()]
 
 
 def _before_last_relu(units: nn.Sequential, features: Tensor) -> Tensor:

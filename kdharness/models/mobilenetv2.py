@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kdharness.core.types import ModelEntry
 from kdharness.models.chain import Chain, init_fan_out, layer_shapes, pool
+from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
 EXPANSION, WIDTH, FEATURES = 6, 0.5, 1280
@@ -40,7 +41,7 @@ class Bottleneck(nn.Module):
             nn.Conv2d(channels, wide, 1, bias=False),
             nn.BatchNorm2d(wide),
             nn.ReLU(),
-            nn.Conv2d(wide, wide, 3, stride, padding=1, groups=wide, bias=False),
+            DepthwiseConv2d(wide, stride),
             nn.BatchNorm2d(wide),
             nn.ReLU(),
             nn.Conv2d(wide, out_channels, 1, bias=False),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kdharness.core.types import ModelEntry
 from kdharness.models.chain import Chain, layer_shapes, pool
+from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
 FEATURES = 1280
@@ -29,7 +30,7 @@ class Bottleneck(nn.Module):
             nn.Conv2d(channels, wide, 1),
             nn.BatchNorm2d(wide),
             nn.ReLU6(),
-            nn.Conv2d(wide, wide, 3, stride, padding=1, groups=wide),
+            DepthwiseConv2d(wide, stride, bias=True),
             nn.BatchNorm2d(wide),
             nn.ReLU6(),
             nn.Conv2d(wide, out_channels, 1),

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
 from kdharness.models.chain import Chain, before_last_relu, layer_shapes, pool
+from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
 STEM, WIDTHS, UNITS, GROUPS = 24, (240, 480, 960), (4, 8, 4), 3
@@ -34,7 +35,7 @@ class Unit(nn.Module):
         self.groups = 1 if channels == STEM else GROUPS
         self.conv1 = nn.Conv2d(channels, wide, 1, groups=self.groups, bias=False)
         self.bn1 = nn.BatchNorm2d(wide)
-        self.conv2 = nn.Conv2d(wide, wide, 3, stride, padding=1, groups=wide, bias=False)
+        self.conv2 = DepthwiseConv2d(wide, stride)
         self.bn2 = nn.BatchNorm2d(wide)
         self.conv3 = nn.Conv2d(wide, made, 1, groups=GROUPS, bias=False)
         self.bn3 = nn.BatchNorm2d(made)
