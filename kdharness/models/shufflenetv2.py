@@ -117,7 +117,9 @@ def _gathering(half: Tensor) -> Tensor:
     """
     if half.requires_grad:
         layout = torch.contiguous_format if half.is_contiguous() else torch.channels_last
-        half.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+        half.register_hook(  # type: ignore[no-untyped-call]  # torch does not type it
+            lambda gradient: gradient.contiguous(memory_format=layout)
+        )
     return half
 
 

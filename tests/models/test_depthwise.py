@@ -1,0 +1,36 @@
+"""Depthwise convolutions on a CPU, and the gradients that ShuffleNetV2's units hand to their batch norms."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdharness.models.depthwise import DepthwiseConv2d
+from kdharness.models.registry import MODELS
+
+
+def test_it_is_the_convolution_of_each_channel_and_stays_in_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    ours, images = DepthwiseConv2d(6, 2, bias=True), torch.randn(2, 6, 8, 8)
+    expected = nn.functional.conv2d(images, ours.weight, ours.bias, stride=2, padding=1, groups=6)
+    assert ours(images).equal(expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(images).equal(expected)
+        assert ours(images.bfloat16()).equal(ours(images.bfloat16().float()))
+        assert nn.functional.conv2d(images, ours.weight, groups=6).dtype is torch.bfloat16
+
+
+def test_shufflenetv2_hands_its_batch_norms_gradients_without_gaps_in_either_layout() -> None:
+    for layout in (torch.channels_last, torch.contiguous_format):
+        network = MODELS.get("shufflenetv2").build(4, (3, 8, 8)).to(memory_format=layout)
+        whole: list[bool] = []
+
+        def told(_: nn.Module, __: Any, gradients: tuple[torch.Tensor, ...], whole: list[bool] = whole) -> None:
+            whole.append(gradients[0].is_contiguous(memory_format=layout))  # noqa: B023  called within this turn
+
+        for unit in (network.layer1[0], network.layer1[1]):
+            for norm in (each for each in unit.children() if isinstance(each, nn.BatchNorm2d)):
+                norm.register_full_backward_hook(told)
+        network(torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)).logits.sum().backward()
+        assert len(whole) == 8
+        assert all(whole)
