@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kdharness.cli.options import HomeOption, JsonOption, StudyName, echo_json
+from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 
 
@@ -88,9 +89,16 @@ def report(
         bool | None, typer.Option("--strict-numerics", help="Different devices or versions in different cells.")
     ] = None,
     cite: Annotated[bool | None, typer.Option("--cite", help="LaTeX cites every method's paper.")] = None,
+    paper: Annotated[
+        Path | None,
+        typer.Option("--paper", metavar="DIR", help="Write all that a paper takes from the studies, to \\input."),
+    ] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Of --paper: without hosts, users, paths, commits and links.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
-    """Print a study's tables, finished or not."""
+    """Print a study's tables, finished or not; or write a paper's files."""
     from kdharness.reporting.render import render
     from kdharness.results.store import Store
     from kdharness.runtime.reports import study_tables, write_text
@@ -112,6 +120,9 @@ def report(
         "cite": cite,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
+    if paper is not None or anonymous:
+        _write_paper(Home.at(home), studies, paper, changes, anonymous=anonymous, alone=output is None and form is None)
+        return
     tables = study_tables(Store(Home.at(home)), studies, changes)
     from rich.console import Console
 
@@ -127,6 +138,23 @@ def report(
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
+
+
+def _write_paper(
+    home: Home, studies: list[str], folder: Path | None, changes: dict[str, Any], *, anonymous: bool, alone: bool
+) -> None:
+    from kdharness.results.store import Store
+    from kdharness.runtime.paper import write_paper
+
+    if folder is None:
+        raise BadInput("--anonymous is for --paper", remedy="kdharness report STUDY --paper DIR --anonymous")
+    if not alone:
+        raise BadInput("--paper writes LaTeX into a directory; --format and --output are for one file")
+    made = write_paper(home, Store(home), studies, folder, changes=changes, anonymous=anonymous)
+    for path in made.files:
+        typer.echo(f"wrote {path}")
+    for text in made.missing:
+        typer.echo(f"not drawn: {text}", err=True)
 
 
 def export(study: StudyName, home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -1,92 +1,106 @@
 """A table as LaTeX with booktabs, its notes with threeparttable, its colours with xcolor."""
 
+import math
 import re
-import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 from kdharness.reporting import text
+from kdharness.reporting.latex import escape, slug
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
-_TEXT = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"{\ttfamily\char34}", "'": r"{'}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
-    "*": "{*}", "±": r"$\pm$", "×": r"$\times$", "→": r"$\rightarrow$", "−": "$-$", "–": "--", "—": "---",
-    "†": r"$\dagger$", "‡": r"$\ddagger$", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}", "≤": r"$\leq$",
-    "≥": r"$\geq$", "≠": r"$\neq$", "·": r"$\cdot$", "²": "$^2$", "³": "$^3$", "°": r"$^{\circ}$", "µ": r"$\mu$",
-    "\u00a0": "~", "√": r"$\surd$", "§": r"\S{}",
-}  # fmt: skip
+ONE_COLUMN, TEXT_WIDTH, SMALLER = 44, 70, 108
+"""Characters a line that fit into a column of two, into a page's text, and into that in footnotesize."""
 
-_ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
-_LETTERS = set("ßøØæÆœŒłŁåÅ")
-"""What pdfLaTeX prints in its oldest font encoding; letters with another accent lose it."""
-
-_CAPITALS = {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"}
-"""Greek capitals that have a command; the others look Latin and have none."""
+BETWEEN = 2.4
+"""Characters that the space between two columns is wide."""
 
 
-def render(table: Table) -> str:
-    """A `table` environment: head, body and notes. Its first line names the packages that it needs."""
-    width = 1 + len(_beside_heads(table))
-    spec = "l" + ("r" * width) * len(table.columns) + ("r" if table.ranks else "")
-    coloured = table.delta_rows or bool(table.filled)
+def render(table: Table, label: str = "") -> str:
+    """A `table` environment, `table*` where it is wider than a column of two: head, body and notes.
+
+    Its first line names the packages that it needs. Without a label it has one made of its title.
+    """
+    body = _lines(table)
+    characters = _characters(body)
+    kind = "table" if characters <= ONE_COLUMN else "table*"
     return "\n".join(
         [
-            rf"% \usepackage{{booktabs,threeparttable{',xcolor' if coloured else ''}}}",
-            r"\begin{table}[t]",
+            packages(table),
+            rf"\begin{{{kind}}}[t]",
             r"\centering",
-            r"\begin{threeparttable}",
             r"\setlength{\belowcaptionskip}{4pt}",
             rf"\caption{{{escape(table.title)}. {escape(' '.join(table.caption))}}}",
-            rf"\label{{tab:{_slug(table.title)}}}",
-            rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
-            r"\toprule",
-            *_head(table, width),
-            r"\midrule",
-            *_body(table, width),
-            r"\bottomrule",
-            r"\end{tabular}",
+            rf"\label{{{label or f'tab:{slug(table.title)}'}}}",
+            *_size(characters),
+            r"\begin{threeparttable}",
+            *body,
             *_notes(table),
             r"\end{threeparttable}",
-            r"\end{table}",
+            rf"\end{{{kind}}}",
             "",
         ]
     )
 
 
-def escape(value: str) -> str:
-    """Text that prints as itself wherever it stands in a document, also at the start of a table's line.
-
-    Latin letters with accents stay; Greek letters become mathematics; any other character that pdfLaTeX does not
-    have is printed as its code point, so that a label never stops a compilation.
-    """
-    pieces = [_character(character) for character in unicodedata.normalize("NFC", value)]
-    return re.sub(r"-(?=-)", "-{}", "".join(pieces)) if "--" in value else "".join(pieces)
+def tabular(table: Table) -> str:
+    """The bare `tabular`, for a float of one's own; marks of footnotes need threeparttable around it."""
+    return "\n".join([packages(table), *_lines(table), ""])
 
 
-def _character(character: str) -> str:
-    if character in _TEXT:
-        return _TEXT[character]
-    if character.isspace():
-        return " "
-    if " " <= character <= "~" or character in _LETTERS:
-        return character
-    parts = unicodedata.normalize("NFD", character)
-    if len(parts) > 1 and parts[0].isascii():
-        return character if set(parts[1:]) <= _ACCENTS else parts[0]
-    if "Α" <= character <= "ω":
-        return _greek(character)
-    if unicodedata.category(character).startswith("C"):
-        return ""
-    return rf"{{\ttfamily U+{ord(character):04X}}}"
+def packages(table: Table) -> str:
+    """A comment: what the table needs in the preamble."""
+    coloured = table.delta_rows or bool(table.filled)
+    return rf"% \usepackage{{booktabs,threeparttable{',xcolor' if coloured else ''}}}"
 
 
-def _greek(character: str) -> str:
-    name = unicodedata.name(character, "").rsplit(" ", 1)[-1].lower().replace("lamda", "lambda")
-    command = name.capitalize() if character.isupper() else name
-    if character in "οςΐΰάέήίόύώϊϋ" or (character.isupper() and command not in _CAPITALS) or not name:
-        return rf"{{\ttfamily U+{ord(character):04X}}}"
-    return rf"$\{command}$"
+def _lines(table: Table) -> list[str]:
+    width = 1 + len(_beside_heads(table))
+    spec = "l" + ("r" * width) * len(table.columns) + ("r" if table.ranks else "")
+    return [
+        rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
+        r"\toprule",
+        *_head(table, width),
+        r"\midrule",
+        *_body(table, width),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def _characters(body: Sequence[str]) -> int:
+    """How wide the tabular is in characters of its size: the widest cells of its columns and the space between."""
+    widest: Counter[int] = Counter()
+    spanned: list[tuple[int, int, float]] = []
+    for line in body:
+        column = 0
+        for cell in re.split(r"(?<!\\)&", line.removesuffix(r"\\")) if line.endswith(r"\\") else []:
+            span = re.match(r"\s*\\multicolumn\{(\d+)\}\{c\}", cell)
+            if span is not None:
+                spanned.append((column, column + int(span[1]), _shown(cell[span.end() :])))
+            elif r"\multicolumn" not in cell:
+                widest[column] = max(widest[column], math.ceil(_shown(cell)))
+            column += int(span[1]) if span is not None else 1
+    for first, last, needed in spanned:
+        there = sum(widest[column] for column in range(first, last)) + BETWEEN * (last - first - 1)
+        widest[last - 1] += max(0, math.ceil(needed - there))
+    return round(widest.total() + BETWEEN * (len(widest) - 1))
+
+
+def _shown(cell: str) -> float:
+    """The characters of a cell, smaller ones counted as three quarters."""
+    signs = re.sub(r"\\(pm|rightarrow|times|Delta)\b", "==", cell)
+    plain, *smaller = re.split(r"\\scriptsize", signs)
+    counted = [len(re.sub(r"\\[A-Za-z]+ ?|\\.|[{}$]", "", part.strip())) for part in (plain, "".join(smaller))]
+    return counted[0] + 0.75 * counted[1]
+
+
+def _size(characters: int) -> list[str]:
+    if characters <= TEXT_WIDTH:
+        return []
+    if characters <= SMALLER:
+        return [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
+    return [r"\scriptsize\setlength{\tabcolsep}{2pt}"]
 
 
 def _beside_heads(table: Table) -> list[str]:
@@ -100,7 +114,7 @@ def _head(table: Table, width: int) -> list[str]:
     for first, last in _alike(table.columns):
         columns = width * (last - first + 1)
         names.append(_span(escape(table.columns[first].printed), columns))
-        teachers.append(_span(rf"\footnotesize {escape(text.under(table.columns[first]))}", columns))
+        teachers.append(_span(rf"\scriptsize {escape(text.under(table.columns[first]))}", columns))
         rules.append(rf"\cmidrule(lr){{{2 + width * first}-{1 + width * (last + 1)}}}")
     rank = [""] if table.ranks else []
     lines = [" & ".join([*names, *rank]) + r" \\"]
@@ -212,8 +226,3 @@ def _notes(table: Table) -> list[str]:
     notes = [rf"\item[{_mark(note.mark)}] {escape(note.text)}" for note in table.footnotes]
     notes += [rf"\item {escape(table.missing)}."] if table.missing else []
     return [r"\begin{tablenotes}\footnotesize", *notes, r"\end{tablenotes}"] if notes else []
-
-
-def _slug(value: str) -> str:
-    plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "table"

@@ -62,7 +62,7 @@ def run(database: Database, run_id: str) -> RunRow:
         attempts = connection.execute(
             select(schema.Attempt).where(schema.Attempt.run_id == run_id).order_by(schema.Attempt.number)
         )
-        history = tuple(_attempt(one) for one in attempts.mappings())
+        history = tuple(attempt_of(one) for one in attempts.mappings())
         needs = connection.scalars(
             select(schema.RunNeed.needs_run_id)
             .where(schema.RunNeed.run_id == run_id)
@@ -104,7 +104,8 @@ def run(database: Database, run_id: str) -> RunRow:
     )
 
 
-def _attempt(row: RowMapping) -> AttemptRow:
+def attempt_of(row: RowMapping) -> AttemptRow:
+    """The attempt that stands in a row of attempts."""
     owner = owner_of(row)
     assert owner is not None  # its columns are NOT NULL
     return AttemptRow(

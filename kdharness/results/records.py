@@ -154,6 +154,18 @@ class AttemptRow:
 
 
 @dataclass(frozen=True)
+class StudyAttempt:
+    """One attempt of a run that a study asks for."""
+
+    run_id: str
+    origin: str
+    """The study that asked for the run first."""
+    attempt: AttemptRow
+    until: datetime | None
+    """When it ended; of one that died or goes on, when its last epoch was committed, None before that."""
+
+
+@dataclass(frozen=True)
 class Note:
     """What a person wrote."""
 

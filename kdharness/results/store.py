@@ -7,6 +7,7 @@ from kdharness.core.home import Home
 from kdharness.core.records import Numerics, RunKey, Setting, State, WantedRun
 from kdharness.results import (
     analyses,
+    attempts,
     columns,
     draws,
     export,
@@ -41,6 +42,7 @@ from kdharness.results.records import (
     Revealed,
     RunRow,
     SearchRow,
+    StudyAttempt,
     StudyChange,
     StudyRow,
     StudyText,
@@ -67,6 +69,7 @@ __all__ = [
     "RunRow",
     "SearchRow",
     "Store",
+    "StudyAttempt",
     "StudyChange",
     "StudyRow",
     "StudyText",
@@ -340,6 +343,10 @@ class Store:
     def run(self, run_id: str) -> RunRow:
         """Raises BadInput for an unknown run."""
         return reading.run(self._database, run_id)
+
+    def attempts(self, study: str) -> list[StudyAttempt]:
+        """Of all runs that the study asks for, by run and number. Raises BadInput for an unknown study."""
+        return attempts.read(self._database, study)
 
     def weights_of(self, key: RunKey) -> str | None:
         """SHA-256 of the finished run's student; None as long as it is not complete."""

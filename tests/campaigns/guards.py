@@ -144,7 +144,7 @@ GUARDS = (
     ),
     Guard(
         "LaTeX escaping",
-        "kdharness/reporting/render_latex.py",
+        "kdharness/reporting/latex.py",
         "    if character in _TEXT:\n        return _TEXT[character]\n",
         "",
         "tests/reporting/test_render.py::test_latex_has_the_structure_of_a_booktabs_table",

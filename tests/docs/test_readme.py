@@ -86,6 +86,8 @@ def test_the_commands_run_one_after_the_other(tmp_path):
         ran.append(command)
     assert len(ran) >= 6
     assert (tmp_path / "kdharness-home" / "reports" / "quickstart.md").exists()
+    _, name = re.findall(r"`(\\kdh(\{.+\}))`", README)[0]
+    assert name.replace("resnet20", "resnet8") in (tmp_path / "paper" / "numbers.tex").read_text()
 
 
 def test_the_sample_distiller_is_one_file_and_passes_the_laws(tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
-from kdharness.reporting import names, render_latex, render_terminal
+from kdharness.reporting import names, render_terminal
+from kdharness.reporting.latex import escape
 from kdharness.reporting.render import render
 from kdharness.reporting.render_csv import FIELDS
 from kdharness.reporting.table import Table
@@ -166,7 +167,7 @@ def test_an_unknown_format_is_named() -> None:
 @pytest.mark.parametrize("table", [plain(), hostile(), crowded()], ids=["plain", "hostile", "crowded"])
 def test_latex_has_the_structure_of_a_booktabs_table(table: Table) -> None:
     text = render(table, "latex")
-    rules = [text.index(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}", r"\end{table}")]
+    rules = [text.index(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}", r"\end{table")]
     assert rules == sorted(rules) and r"\caption{" in text and r"\hline" not in text
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
     spec = re.search(r"\\begin\{tabular\}\{@\{\}(l[lr]*)@\{\}\}", text)
@@ -193,8 +194,8 @@ def test_latex_compiles(tmp_path: Path) -> None:
 
 
 def test_every_latex_character_is_escaped() -> None:
-    assert render_latex.escape(r"a_b & 50% #1 {x} \y ~ ^ $z$") == (
+    assert escape(r"a_b & 50% #1 {x} \y ~ ^ $z$") == (
         r"a\_b \& 50\% \#1 \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} \$z\$"
     )
-    assert render_latex.escape("α Ω 学") == r"$\alpha$ $\Omega$ {\ttfamily U+5B66}"
-    assert render_latex.escape("a--b") == "a-{}-b"
+    assert escape("α Ω 学") == r"$\alpha$ $\Omega$ {\ttfamily U+5B66}"
+    assert escape("a--b") == "a-{}-b"

@@ -1,0 +1,122 @@
+"""How long devices worked for a study: every attempt of every run, those that came to nothing too."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kdharness.reporting.latex import escape
+
+KINDS = ("teachers", "search", "final runs", "no result")
+"""What time went into; the last: attempts that failed, diverged, died or were cancelled."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time between an attempt's claim and its end, in seconds of Unix time."""
+
+    place: str
+    """What it occupied: a GPU, or one place for a job on a CPU. Attempts there at one time share it."""
+    device: str
+    kind: str
+    """One of KINDS."""
+    since: float
+    until: float
+    threads: int = 1
+    """Cores that it kept busy on a CPU."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """What one kind of device did."""
+
+    device: str
+    hours: Mapping[str, float]
+    """By kind. Hours of a GPU; of a CPU hours of a core."""
+    attempts: int
+
+    @property
+    def total(self) -> float:
+        return sum(self.hours.values())
+
+
+def hours(spans: Iterable[Span]) -> list[Hours]:
+    """By device; an hour that several attempts share (a cohort, jobs beside each other) counts once, in equal parts."""
+    by_place: dict[str, list[Span]] = {}
+    for span in spans:
+        by_place.setdefault(span.place, []).append(span)
+    seconds: dict[str, dict[str, float]] = {}
+    attempts: dict[str, int] = {}
+    for here in by_place.values():
+        for span, share in zip(here, _shares(here), strict=True):
+            told = seconds.setdefault(span.device, dict.fromkeys(KINDS, 0.0))
+            told[span.kind] += share * span.threads
+            attempts[span.device] = attempts.get(span.device, 0) + 1
+    return [
+        Hours(device, {kind: one / 3600 for kind, one in seconds[device].items()}, attempts[device])
+        for device in sorted(seconds)
+    ]
+
+
+def _shares(spans: Sequence[Span]) -> list[float]:
+    """The seconds of each, every moment divided by how many there are in it."""
+    shares = [0.0] * len(spans)
+    known = [(number, span) for number, span in enumerate(spans) if span.until > span.since]
+    moments = sorted(
+        [(span.since, True, number) for number, span in known] + [(span.until, False, number) for number, span in known]
+    )
+    there: set[int] = set()
+    before = 0.0
+    for moment, begins, number in moments:
+        for one in there:
+            shares[one] += (moment - before) / len(there)
+        before = moment
+        (there.add if begins else there.discard)(number)
+    return shares
+
+
+def compute(found: Sequence[Hours], notes: Sequence[str], label: str) -> str:
+    """A sentence with the totals, and a table by device."""
+    said = " and ".join(map(_said, found)) or "no time yet"
+    lines = [
+        r"% \usepackage{booktabs}",
+        escape(f"All runs together took {said}, failed and repeated attempts and searches included.")
+        + rf" Table~\ref{{{label}}} has the parts.",
+        *(escape(note) for note in notes),
+        r"\begin{table*}[t]",
+        r"\centering",
+        r"\setlength{\belowcaptionskip}{4pt}",
+        r"\caption{Hours by device: of a GPU its own, of a CPU those of a core.}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * (len(KINDS) + 2)}@{{}}}}",
+        r"\toprule",
+        " & ".join(["Device", *KINDS, "all", "attempts"]) + r" \\",
+        r"\midrule",
+        *(
+            " & ".join(
+                [escape(one.device), *(hour(one.hours[kind]) for kind in KINDS), hour(one.total), f"{one.attempts}"]
+            )
+            + r" \\"
+            for one in found
+        ),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _said(one: Hours) -> str:
+    """`12.4 core hours on cpu (AMD EPYC)`."""
+    return f"{hour(one.total)} {'core ' if one.device.startswith('cpu') else ''}hours on {one.device}"
+
+
+def _row(one: Hours) -> str:
+    values = [*(one.hours[kind] for kind in KINDS), one.total]
+    return " & ".join([escape(one.device), *map(hour, values), f"{one.attempts}"]) + r" \\"
+
+
+def hour(value: float) -> str:
+    """`123.4`, `0.0271`: three digits at least, never an exponent."""
+    if value >= 100 or value == 0:
+        return f"{value:.0f}" if value == 0 else f"{value:,.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.4f}"

@@ -1,0 +1,159 @@
+"""Every constant of every row and pair with its source, said once where many share it: the settings appendix.
+
+What holds of a row on a pair: what its own block says, else what the pair's block says, else what the first one says.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdharness.reporting import names
+from kdharness.reporting.latex import escape
+
+EVERYWHERE = "All rows and pairs, unless a block below says otherwise"
+
+Sourced = tuple[Any, str]
+"""A value and where it came from."""
+
+ABSENT: Sourced = ("–", "")
+
+
+@dataclass(frozen=True)
+class Constants:
+    """One setting at one place of a study."""
+
+    label: str
+    pair: str
+    distiller: str
+    values: Mapping[str, Any]
+    """By flat name: `kd.temperature`, `recipe.lr`, `teacher.1`."""
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    value: str
+    pairs: tuple[str, ...]
+    """The pairs that it holds for; none: for all that the block is about."""
+    source: str
+
+
+@dataclass(frozen=True)
+class Block:
+    title: str
+    lines: tuple[Line, ...]
+
+
+def of_search(spec: Mapping[str, Any]) -> Constants:
+    """What a search chose from, as it is recorded."""
+    axes = ", ".join(f"{name}={value}" for name, value in spec["axes"].items())
+    told = {name: spec[name] for name in ("draws", "sampler", "maximize", "validation")}
+    ranges = {name: _range(form) for name, form in spec["ranges"].items()}
+    label = spec["label"] + (f" ({axes})" if axes else "")
+    return Constants(label, ", ".join(spec["pairs"]), "", {**ranges, **told}, dict.fromkeys(ranges, "searched"))
+
+
+def _range(form: Mapping[str, Any]) -> str:
+    if "choice" in form:
+        return "one of " + ", ".join(map(exact, form["choice"]))
+    low, high = form.get("float") or form["int"]
+    return f"{exact(low)} to {exact(high)}" + (", logarithmic" if form.get("log") else "")
+
+
+def blocks(settings: Sequence[Constants]) -> list[Block]:
+    """What all share, what belongs to a pair, and what belongs to a row, in the order of the settings."""
+    places: dict[tuple[str, str], list[Constants]] = {}
+    for one in settings:
+        places.setdefault((one.label, one.pair), []).append(one)
+    labels, pairs = (list(dict.fromkeys(place[side] for place in places)) for side in (0, 1))
+    shared: list[Line] = []
+    of_pair: dict[str, list[Line]] = {pair: [] for pair in pairs}
+    of_row: dict[str, dict[str, dict[str, tuple[Sourced, ...]]]] = {label: {} for label in labels}
+    for name in dict.fromkeys(name for one in settings for name in one.values):
+        told = {place: _told(here, name) for place, here in places.items()}
+        usual, agreed = _agreed(told, name, settings)
+        if usual is not None:
+            shared.append(_line(name, usual, ()))
+        for pair, value in agreed.items():
+            of_pair[pair].append(_line(name, value, ()))
+        for (label, pair), here in told.items():
+            expected = agreed.get(pair, usual)
+            if here != (() if expected is None else (expected,)):
+                of_row[label].setdefault(name, {})[pair] = here or (ABSENT,)
+    made = [Block(EVERYWHERE, tuple(shared))]
+    made += [Block(names.pair(pair), tuple(of_pair[pair])) for pair in pairs]
+    for label in labels:
+        whole = {pair for of_label, pair in places if of_label == label}
+        made.append(Block(label, tuple(_row_lines(of_row[label], whole))))
+    return [block for block in made if block.lines]
+
+
+def _told(settings: Sequence[Constants], name: str) -> tuple[Sourced, ...]:
+    """The distinct values of a constant at one place: several where an axis varies it, none where nobody has it."""
+    return tuple(dict.fromkeys((one.values[name], one.sources.get(name, "")) for one in settings if name in one.values))
+
+
+def _agreed(
+    told: Mapping[tuple[str, str], tuple[Sourced, ...]], name: str, settings: Sequence[Constants]
+) -> tuple[Sourced | None, dict[str, Sourced]]:
+    """The value that is usual, None where few have the constant or it is one method's own; and by pair another."""
+    own = any(name.startswith(("distiller", f"{one.distiller}.")) for one in settings if name in one.values)
+    single = {place: here[0] for place, here in told.items() if len(here) == 1}
+    if own or 2 * len(single) <= len(told):
+        return None, {}
+    usual = Counter(single.values()).most_common(1)[0][0]
+    by_pair: dict[str, set[Sourced]] = {}
+    for (_, pair), here in told.items():
+        by_pair.setdefault(pair, set()).update(here)
+    return usual, {pair: next(iter(here)) for pair, here in by_pair.items() if len(here) == 1 and here != {usual}}
+
+
+def _row_lines(of_row: Mapping[str, Mapping[str, tuple[Sourced, ...]]], whole: set[str]) -> Iterator[Line]:
+    for name, by_pair in of_row.items():
+        alike: dict[Sourced, list[str]] = {}
+        for pair, here in by_pair.items():
+            for value in here:
+                alike.setdefault(value, []).append(pair)
+        for value, pairs in alike.items():
+            yield _line(name, value, () if set(pairs) == whole else tuple(pairs))
+
+
+def _line(name: str, value: Sourced, pairs: tuple[str, ...]) -> Line:
+    return Line(name, exact(value[0]), tuple(map(names.pair, pairs)), value[1])
+
+
+def exact(value: Any) -> str:
+    """The shortest text that is read as the same value: `4`, `0.0005`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def settings(parts: Iterable[tuple[str, Sequence[Block]]], caption: str, label: str) -> str:
+    """The appendix: one long table, a part for the rows, the teachers and the searches each."""
+    lines = [
+        r"% \usepackage{booktabs,longtable}; in a document of two columns: \onecolumn before, \twocolumn after",
+        r"{\footnotesize\setlength{\tabcolsep}{4pt}",
+        r"\begin{longtable}{@{}llp{0.22\linewidth}p{0.28\linewidth}@{}}",
+        rf"\caption{{{escape(caption)}}}\label{{{label}}}\\",
+        r"\toprule Constant & Value & Pairs & Source \\ \midrule \endfirsthead",
+        r"\toprule Constant & Value & Pairs & Source \\ \midrule \endhead",
+        r"\bottomrule \endfoot",
+    ]
+    for title, found in parts:
+        for number, block in enumerate(found):
+            if number == 0 and title:
+                lines.append(rf"\addlinespace \multicolumn{{4}}{{@{{}}l}}{{\bfseries {escape(title)}}} \\*")
+            lines.append(rf"\addlinespace \multicolumn{{4}}{{@{{}}l}}{{\itshape {escape(block.title)}}} \\*")
+            lines += [
+                " & ".join([*map(_cell, (one.name, one.value, ", ".join(one.pairs), one.source))]) + r" \\"
+                for one in block.lines
+            ]
+    return "\n".join([*lines, r"\end{longtable}}", ""])
+
+
+def _cell(value: str) -> str:
+    """Text that may be broken after the signs that join words in a name."""
+    return escape(value).replace(r"\_", r"\_\allowbreak{}")

@@ -1,0 +1,179 @@
+"""From the store to a directory that a paper's authors \\input: tables, numbers, references, appendices, figures."""
+
+import getpass
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdharness.core.errors import BadInput, EnvironmentRefused
+from kdharness.core.home import Home
+from kdharness.core.records import FigureSpec
+from kdharness.reporting import names
+from kdharness.reporting.latex import escape
+from kdharness.reporting.paper import compute, numbers, setup_paragraph
+from kdharness.reporting.paper import settings as appendix
+from kdharness.reporting.paper.anonymous import Scrub
+from kdharness.reporting.published.values import read_registry
+from kdharness.reporting.references import bibliography
+from kdharness.reporting.render_latex import render, tabular
+from kdharness.results.store import Store, StudyAttempt
+from kdharness.runtime import paper_facts
+from kdharness.runtime.figures import draw, require_matplotlib
+from kdharness.runtime.owned_files import write_owned
+from kdharness.runtime.reports import study_frame, study_tables
+from kdharness.study.describe import describe_study
+
+if TYPE_CHECKING:
+    from kdharness.reporting.figures.drawing import Drawing
+    from kdharness.reporting.table import Table
+    from kdharness.study.searching.view import SearchView
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What was written."""
+
+    files: list[Path]
+    missing: list[str]
+    """Figures that could not be drawn, and why."""
+
+
+def write_paper(
+    home: Home,
+    store: Store,
+    studies: Sequence[str],
+    folder: Path,
+    *,
+    changes: dict[str, Any] | None = None,
+    anonymous: bool = False,
+) -> Paper:
+    """Everything that a paper takes from the studies, finished or not; the same results give the same bytes.
+
+    `changes` as in `study_tables`. With `anonymous` no name of a machine or user, no path, commit or link is in it;
+    what the authors called things stays. Raises as `study_tables` and `write_owned`.
+    """
+    tried = [one for study in studies for one in store.attempts(study)]
+    frame = study_frame(store, studies, set())
+    tables = _keyed(studies, study_tables(store, studies, changes))
+    setup = paper_facts.setup(store, studies, frame, list(tables.values()), tried)
+    described = {study: describe_study(store, study) for study in studies}
+    constants = paper_facts.constants(store, studies, described)
+    parts = [(title, appendix.blocks(part)) for title, part in constants]
+    drawings, missing = _drawings(home, store, studies)
+    printed = any(table.published or table.filled for table in tables.values())
+    registry = read_registry(home.published) if printed else None
+    cited = paper_facts.cited(list(tables.values()), [one for rows in described.values() for one in rows], registry)
+    if anonymous:
+        scrub = _scrub(home, store, studies, tried)
+        tables = {key: _nameless(table, scrub) for key, table in tables.items()}
+        setup, parts = replace(scrub.all(setup), commit=None), scrub.all(parts)
+        drawings = [replace(drawing, caption=scrub.words(drawing.caption)) for drawing in drawings]
+    files = {f"tables/{key}.tex": render(table, f"tab:{key}") for key, table in tables.items()}
+    files |= {f"tables/{key}-tabular.tex": tabular(table) for key, table in tables.items()}
+    files["numbers.tex"] = numbers.numbers(tables)
+    files["refs.bib"] = bibliography(cited | setup_paragraph.cited(setup))
+    files["setup.tex"] = setup_paragraph.paragraph(setup)
+    files["settings.tex"] = appendix.settings(parts, _ABOUT_SETTINGS, "tab:settings")
+    hours = compute.hours(paper_facts.spans(store, studies, tried))
+    files["compute.tex"] = compute.compute(hours, list(paper_facts.remarks(studies, tried)), "tab:compute")
+    written = {name: text.encode() for name, text in files.items()}
+    for drawing in drawings:
+        written |= _figure(drawing)
+    told = paper_facts.about(store, studies, frame, tables, tried, anonymous=anonymous)
+    return Paper(write_owned(folder, written, told), missing)
+
+
+_ABOUT_SETTINGS = (
+    "Every constant of every row and pair, and where its value comes from. What a row's block does not say stands in "
+    "its pair's, else in the first; “line” is one of the study file."
+)
+
+
+def _keyed(studies: Sequence[str], tables: Sequence["Table"]) -> dict[str, "Table"]:
+    """By the name of their files, labels and numbers: the study's, and a number where there are several."""
+    name = numbers.plain("-".join(studies))
+    if len(tables) == 1:
+        return {name: tables[0]}
+    return {f"{name}-{number}": table for number, table in enumerate(tables, 1)}
+
+
+def _scrub(home: Home, store: Store, studies: Sequence[str], tried: Sequence[StudyAttempt]) -> Scrub:
+    machines = {one.attempt.owner.host for one in tried} | {platform.node()}
+    people = {name for machine in machines for name in (machine, machine.partition(".")[0])} | _user()
+    datasets = (store.study(study).spec.get("dataset") for study in studies)
+    folders = [dataset["folder"] for dataset in datasets if isinstance(dataset, dict)]
+    return Scrub(people, [str(home.root), *folders])
+
+
+def _user() -> set[str]:
+    """Whoever writes; nobody is found by the name root."""
+    try:
+        return {getpass.getuser()} - {"root"}
+    except (OSError, KeyError, ImportError):  # a container's user without an entry
+        return set()
+
+
+def _nameless(table: "Table", scrub: Scrub) -> "Table":
+    """Without paths everywhere, and without names where people write sentences: the reasons in footnotes."""
+    table = scrub.all(table)
+    return replace(table, footnotes=tuple(replace(note, text=scrub.words(note.text)) for note in table.footnotes))
+
+
+def _drawings(home: Home, store: Store, studies: Sequence[str]) -> tuple[list["Drawing"], list[str]]:
+    """The studies' figures and those of their searches; and which could not be drawn, and why."""
+    drawings: list[Drawing] = []
+    missing: list[str] = []
+    for study in studies:
+        specs = [FigureSpec.model_validate(figure) for figure in store.study(study).spec.get("figures") or []]
+        makers = {f"figure {number}": partial(draw, home, store, [study], spec) for number, spec in enumerate(specs, 1)}
+        if any(one.asked for one in store.searches(study)):
+            makers["search"] = partial(_expected_best, store, study)
+        for name, make in makers.items():
+            try:
+                made = make()
+            except (BadInput, EnvironmentRefused) as error:
+                missing.append(f"{study}, {name}: {'; '.join(str(error).splitlines())}")
+                continue
+            drawings.append(replace(made, name=numbers.plain(f"{study} {name} {made.name}")))
+    return drawings, missing
+
+
+def _expected_best(store: Store, study: str) -> "Drawing":
+    from kdharness.study.searching.view import search_views
+
+    require_matplotlib()
+    from kdharness.reporting.figures.budget import budget
+
+    views = [view for view in search_views(store, study) if view.expected]
+    if not views:
+        raise BadInput("no draw is finished yet")
+    several = len({view.record.pairs for view in views}) > 1
+    return budget({_named(view, several): view.expected for view in views}, views[0].record.maximize)
+
+
+def _named(view: "SearchView", several: bool) -> str:
+    """The row that is searched, with its pairs where searches have different ones."""
+    row = view.title.removesuffix(f", {', '.join(view.record.pairs)}")
+    return f"{row}, {', '.join(map(names.pair, view.record.pairs))}" if several else row
+
+
+def _figure(drawing: "Drawing") -> dict[str, bytes]:
+    """The PDF, and the `figure` environment with its caption that shows it."""
+    from kdharness.reporting.figures.drawing import files_of
+
+    path = f"figures/{drawing.name}.pdf"
+    caption, *_ = drawing.caption.split("\n\n")  # what follows is a table
+    said = [
+        "% \\usepackage{graphicx}; from another directory: \\graphicspath{{this one/}}",
+        r"\begin{figure}[t]",
+        r"\centering",
+        rf"\includegraphics[width=\linewidth]{{{path}}}",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{fig:{drawing.name}}}",
+        r"\end{figure}",
+        "",
+    ]
+    return {path: files_of(drawing)["pdf"], f"figures/{drawing.name}.tex": "\n".join(said).encode()}
