@@ -38,7 +38,8 @@ from kdharness.runtime.watchdog import Watchdog
 from kdharness.runtime.writer import Writer
 from kdharness.training.cohort import train_cohort
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import forward, frozen_forward
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import forward
 from kdharness.training.members import EpochEnd, Finished, Member
 from kdharness.training.optimizers import optimizer
 from kdharness.training.sharing import Teachers, fresh

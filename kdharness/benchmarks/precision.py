@@ -23,7 +23,8 @@ from kdharness.distillers.none import NoDistillation
 from kdharness.models.naming import model_name
 from kdharness.training.compiling import without_compiler
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import Inputs, frozen_forward
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import Inputs
 from kdharness.training.sharing import fresh
 from kdharness.training.step import TrainingRun
 

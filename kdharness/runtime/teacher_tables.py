@@ -16,6 +16,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.inputs import imported_weights, trained_weights
 from kdharness.runtime.slots import choose_slots, device_of
 from kdharness.training.augmentation import AUGMENTATIONS
+from kdharness.training.cuda_graphs import recorder_of
 from kdharness.training.data import Data, Point
 from kdharness.training.logit_table import TILE
 from kdharness.training.recipes import load_recipe
@@ -55,7 +56,8 @@ def fill_table(
         )
     execution = execution or Execution(device=device_of(choose_slots("1")[0]))
     torch.set_num_threads(execution.threads)
-    teachers = Teachers(Data(images, execution.model_copy(update={"tables": home.tables})))
+    views = Data(images, execution.model_copy(update={"tables": home.tables}))
+    teachers = Teachers(views, recorder_of(views.device) if execution.graphs else None)
     size = like.teacher_image_size or like.image_size
     network = teachers.get((Teacher(model=model, revision=entry.revision),), [state], like.precision, size)
     tabled = teachers.tabled(network, Needs(teacher_pooled=pooled), like.teacher_image_size)

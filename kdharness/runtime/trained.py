@@ -22,7 +22,8 @@ from kdharness.results.store import Store
 from kdharness.runtime.inputs import open_dataset, teacher_weights, trained_weights
 from kdharness.training.course import training_run
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import dtype_of, forward, frozen_forward, set_products, shrunk
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import dtype_of, forward, set_products, shrunk
 from kdharness.training.members import Member
 from kdharness.training.resampling import resized
 from kdharness.training.sharing import Teachers

@@ -20,7 +20,7 @@ from kdharness.testing.distiller import DISTILLER_CHECKS
 from kdharness.testing.expect import expect, expect_finite
 from kdharness.training.data import Data, Point
 from kdharness.training.inputs import Inputs
-from kdharness.training.sharing import Round, fresh
+from kdharness.training.sharing import Teachers, fresh
 from kdharness.training.step import TrainingRun
 
 STUDENT, TEACHER = "resnet8", "resnet20"
@@ -140,7 +140,7 @@ def _trained(
 
     def batch(position: int) -> Inputs:
         point = Point(0.0, RECIPE.augment, RECIPE.precision, RECIPE.batch_size, 0, run.draw_epoch, position)
-        return Round(data).inputs(point, point.second(RECIPE) if needs.views == 2 else None)
+        return Teachers(data).round().inputs(point, point.second(RECIPE) if needs.views == 2 else None)
 
     for number, phase in enumerate(run.phases):
         run.begin(number, 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdharness.training.replaying import Replay
+from kdharness.training.recording import Replay
 from kdharness.training.watching import Watch
 
 SHAPING = (torch.ops.aten.squeeze_.dim, torch.ops.aten.unsqueeze_.default, torch.ops.aten.t_.default)

@@ -12,7 +12,7 @@ from kdharness.training.cuda_graphs import recorder_of
 from kdharness.training.data import Data
 from kdharness.training.members import Diverged, EpochEnd, Finished, Member, Sink
 from kdharness.training.replaying import Stepper
-from kdharness.training.sharing import Round, Teachers
+from kdharness.training.sharing import Teachers
 
 __all__ = ["Diverged", "EpochEnd", "Finished", "Member", "Sink", "train_cohort"]
 
@@ -27,8 +27,8 @@ def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Executi
     """
     torch.set_num_threads(execution.threads)
     data = Data(dataset, execution)
-    teachers = Teachers(data)
-    stepper = Stepper(recorder_of(data.device) if execution.graphs else None)
+    recorder = recorder_of(data.device) if execution.graphs else None
+    teachers, stepper = Teachers(data, recorder), Stepper(recorder)
 
     courses: list[Course] = []
     for member in members:
@@ -38,7 +38,7 @@ def train_cohort(members: Sequence[Member], dataset: Dataset, execution: Executi
             _tell_failed(sink, member.run_id, error)
 
     while courses:
-        shared = Round(data)
+        shared = teachers.round()
         behind = min(course.place for course in courses)
         for taken in stepper.steps([course for course in courses if course.place == behind], shared):
             course = taken.course

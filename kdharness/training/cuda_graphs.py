@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from kdharness.training.replaying import Recorder, Replay
+from kdharness.training.recording import Recorder, Replay
 
 
 def recorder_of(device: torch.device) -> Recorder | None:

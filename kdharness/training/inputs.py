@@ -10,9 +10,6 @@ from torch.nn import functional as F
 from kdharness.core.records import Precision
 from kdharness.core.types import Model, Outputs
 
-SMALLEST_TEACHER_BATCH = 16
-"""Below this many rows a network's outputs for one image depend on how many images stand beside it."""
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -62,17 +59,6 @@ def forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
     with torch.autocast(images.device.type, torch.bfloat16):
         outputs = model(images)
     return outputs.each(Tensor.float)
-
-
-@torch.no_grad()
-def frozen_forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
-    """The outputs of a network in eval mode, without gradient: small batches are padded with repeats and cut."""
-    rows = len(images)
-    if rows >= SMALLEST_TEACHER_BATCH:
-        return forward(model, images, precision)
-    repeated = torch.arange(SMALLEST_TEACHER_BATCH, device=images.device) % rows
-    padded = images[repeated].contiguous(memory_format=layout_of(images))
-    return forward(model, padded, precision).each(lambda value: value[:rows])
 
 
 def of_next_image(outputs: Outputs) -> Outputs:

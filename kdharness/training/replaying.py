@@ -9,17 +9,16 @@ and its run's log says why.
 
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Protocol
 
 from torch import Tensor
 
 from kdharness.core.streams import stream_seed
 from kdharness.training.course import Course, Meal
 from kdharness.training.inputs import Inputs
+from kdharness.training.recording import Recorder, Replay
 from kdharness.training.sharing import Round
 from kdharness.training.watching import Watch, why_not_recorded
 
@@ -28,28 +27,6 @@ MOST_RECORDINGS = 16
 """Kept of a cohort: a kind for each set of active terms, phase and size of batch."""
 
 log = logging.getLogger(__name__)
-
-Replay = Callable[[Sequence[int]], None]
-"""Does the branches' work again, each drawing from its seed."""
-
-
-class Recorder(Protocol):
-    """A device that can record work."""
-
-    def record(self, branches: Sequence[Callable[[], None]]) -> Replay:
-        """One recording of all branches, which depend on nothing of each other. Nothing is carried out.
-
-        Raises whatever the work raises that cannot be recorded.
-        """
-        ...
-
-    def strict(self) -> AbstractContextManager[None]:
-        """Inside, the device raises where it can tell that work makes the host wait for it."""
-        ...
-
-    def wait(self) -> None:
-        """Until all that was asked of the device is done."""
-        ...
 
 
 @dataclass(frozen=True)

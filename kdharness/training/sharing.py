@@ -17,7 +17,9 @@ from kdharness.core.types import Model, Needs, Outputs
 from kdharness.models.ensemble import Ensemble
 from kdharness.models.registry import MODELS
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import Inputs, dtype_of, frozen_forward, set_products, shrunk
+from kdharness.training.frozen import FrozenForwards
+from kdharness.training.inputs import Inputs, dtype_of, shrunk
+from kdharness.training.recording import Recorder
 from kdharness.training.table_filling import TabledTeacher, TeacherIdentity
 from kdharness.training.table_shelf import TableShelf, limit_bytes
 from kdharness.training.weights import weights_sha256
@@ -37,13 +39,18 @@ class Teachers:
     Where the execution names a place for tables, they are asked about each view of an image once.
     """
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, recorder: Recorder | None = None) -> None:
         self._data = data
+        self._forward = FrozenForwards(data.device, recorder)
         self._loaded: dict[tuple[tuple[Teacher, ...], Precision, int | None], Model] = {}
         tables = data.execution.tables
         self._shelf = TableShelf(tables, limit_bytes()) if tables is not None else None
         self._identities: dict[int, TeacherIdentity] = {}
         self._tabled: dict[tuple[int, bool, int | None], TabledTeacher] = {}
+
+    def round(self) -> "Round":
+        """The next step of every member."""
+        return Round(self._data, self._forward)
 
     def get(
         self,
@@ -81,7 +88,13 @@ class Teachers:
         key = (id(teacher), needs.teacher_pooled, image_size)
         if key not in self._tabled:
             self._tabled[key] = TabledTeacher(
-                teacher, identity, self._data, self._shelf, pooled=needs.teacher_pooled, image_size=image_size
+                teacher,
+                identity,
+                self._data,
+                self._shelf,
+                self._forward,
+                pooled=needs.teacher_pooled,
+                image_size=image_size,
             )
         return self._tabled[key]
 
@@ -93,8 +106,8 @@ class Teachers:
 class Round:
     """One step of every member: what the first member at a point computes, the others at that point get."""
 
-    def __init__(self, data: Data) -> None:
-        self._data = data
+    def __init__(self, data: Data, forward: FrozenForwards) -> None:
+        self._data, self._forward = data, forward
         self._made: dict[Hashable, object] = {}
         self._user = ""
         self._spent: dict[Hashable, float] = {}
@@ -138,13 +151,9 @@ class Round:
                 found = self._once((*key, id(tabled)), lambda: tabled.answer(at))
                 if found is not None:
                     return found
-            return self._once(key, lambda: self._computed(teacher, shrunk(images, image_size), point.precision))
+            return self._once(key, lambda: self._forward(teacher, shrunk(images, image_size), point.precision))
 
         return inputs.through(once)
-
-    def _computed(self, teacher: Model, images: Tensor, precision: Precision) -> Outputs:
-        set_products(precision, self._data.device)  # whatever the member before this one has left
-        return frozen_forward(teacher, images, precision)
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._made:

@@ -16,7 +16,8 @@ from kdharness.core.streams import seeded, stream_seed
 from kdharness.core.types import Batch, BuildContext, Distiller, Model, Outputs
 from kdharness.training import norms
 from kdharness.training.adamw import AdamW
-from kdharness.training.inputs import Inputs, dtype_of, forward, frozen_forward, of_next_image, set_products, shrunk
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import Inputs, dtype_of, forward, of_next_image, set_products, shrunk
 from kdharness.training.optimizers import optimizer, reads_tensors
 from kdharness.training.reach import leave_zeros, reached, unmoved
 from kdharness.training.sgd import SGD

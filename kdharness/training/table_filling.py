@@ -21,7 +21,8 @@ from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.types import Model, Outputs, Withheld
 from kdharness.training.data import Data, Point
 from kdharness.training.files import write_durably
-from kdharness.training.inputs import SMALLEST_TEACHER_BATCH, dtype_of, frozen_forward, set_products, shrunk
+from kdharness.training.frozen import SMALLEST_TEACHER_BATCH, FrozenForwards
+from kdharness.training.inputs import dtype_of, shrunk
 from kdharness.training.logit_table import TILE, Entries, LogitTable, Rows, TableKey
 from kdharness.training.numerics import numerics
 from kdharness.training.table_shelf import TableShelf
@@ -52,12 +53,14 @@ class TabledTeacher:
         identity: TeacherIdentity,
         data: Data,
         shelf: TableShelf,
+        forward: FrozenForwards,
         *,
         pooled: bool,
         image_size: int | None,
     ) -> None:
         """`image_size` is what the student's images are shrunk to; with `pooled` rows hold pooled features too."""
         self._network, self._identity, self._data, self._shelf = network, identity, data, shelf
+        self._forward = forward
         self._pooled, self._image_size = pooled, image_size
         self._classes = data.dataset.num_classes
         self._tables: dict[Point, LogitTable | None] = {}
@@ -154,9 +157,8 @@ class TabledTeacher:
 
     def _live(self, point: Point, entries: Entries) -> Outputs:
         """What the teacher says to them side by side."""
-        set_products(point.precision, self._data.device)
         images = self._data.viewed(point, torch.from_numpy(entries))
-        return frozen_forward(self._network, shrunk(images, self._image_size), point.precision)
+        return self._forward(self._network, shrunk(images, self._image_size), point.precision)
 
     def _rows_of(self, outputs: Outputs) -> Tensor:
         """(B, width), on the CPU: as the table keeps them."""

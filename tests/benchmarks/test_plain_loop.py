@@ -128,16 +128,16 @@ class Turns:
 
 def test_a_warm_step_asks_no_teacher(tmp_path, monkeypatch):
     """The harness's side of `bench step`: the cold runs fill the table that the warm ones read."""
-    from kdharness.training import table_filling
+    from kdharness.training import frozen
 
     turns = Turns()
-    real = table_filling.frozen_forward
+    real = frozen.frozen_forward
 
     def spied(*arguments):
         turns.asked[-1] += 1
         return real(*arguments)
 
-    monkeypatch.setattr(table_filling, "frozen_forward", spied)
+    monkeypatch.setattr(frozen, "frozen_forward", spied)
     monkeypatch.setattr(step, "IMAGES", 640)
     text = study_text("resnet8 -> resnet8", PLAIN)
     step.harness_side(turns, [text, text], "resnet8 -> resnet8", Execution(tables=tmp_path), 3, 2)

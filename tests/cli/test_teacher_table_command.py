@@ -9,7 +9,7 @@ from kdharness.core.errors import ExitCode
 from kdharness.core.home import Home
 from kdharness.models.registry import MODELS
 from kdharness.results.store import Store
-from kdharness.training import table_filling, weights
+from kdharness.training import frozen, weights
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_every_entry_is_there_and_nothing_is_computed_again(kdharness, home, mon
     answer = kdharness("teachers", "table", "mine", "--home", home.root, "--augment", "none")
     assert (answer.code, answer.err) == (0, "")
     assert "mine: all 1438 entries are there" in answer.out
-    monkeypatch.setattr(table_filling, "frozen_forward", None)
+    monkeypatch.setattr(frozen, "frozen_forward", None)
     again = kdharness("teachers", "table", "mine", "--home", home.root, "--augment", "none", "--json")
     assert json.loads(again.out) == {"teacher": "mine", "entries": 1438}
     (row,) = json.loads(kdharness("teachers", "list", "--json", "--home", home.root).out)

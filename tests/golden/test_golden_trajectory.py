@@ -20,7 +20,8 @@ from kdharness.core.types import BuildContext, Model, Outputs
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.models.registry import MODELS
 from kdharness.training import checkpoint
-from kdharness.training.inputs import Inputs, frozen_forward
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import Inputs
 from kdharness.training.step import TrainingRun
 
 STEPS, EPOCH, SIZE = 50, 5, (8, 3, 32, 32)

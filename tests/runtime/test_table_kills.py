@@ -18,7 +18,7 @@ from kdharness.core.types import Needs
 from kdharness.datasets.digits import Digits
 from kdharness.runtime.job import run_job
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import frozen_forward
+from kdharness.training.frozen import frozen_forward
 from kdharness.training.sharing import Teachers
 from kdharness.training.table_shelf import TableShelf
 

@@ -9,10 +9,10 @@ from toys import RECIPE, Recorder, Toy, ToyData, member, result, setting, teache
 from kdharness.core.errors import LeaseLost
 from kdharness.core.records import Execution, Setting
 from kdharness.core.types import Outputs
-from kdharness.training import sharing
+from kdharness.training import frozen
 from kdharness.training.cohort import Diverged, Finished
 from kdharness.training.data import Data, Point
-from kdharness.training.sharing import Round, Teachers
+from kdharness.training.sharing import Teachers
 
 ALL = ("alone", "taught", "everything", "mutual")
 
@@ -29,13 +29,13 @@ def test_neighbours_change_nothing(order: tuple[str, ...]) -> None:
 
 def test_members_at_one_point_share_batches_and_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    forward = sharing.frozen_forward
+    forward = frozen.frozen_forward
 
     def counted(model: Toy, images: torch.Tensor, precision: str) -> Outputs:
         asked.append(len(images))
         return forward(model, images, precision)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sharing, "frozen_forward", counted)
+    monkeypatch.setattr(frozen, "frozen_forward", counted)
     weights = [0.5, 1.0, 2.0]
     train(*(member(setting("taught", kd_weight=weight), 0, f"{weight}") for weight in weights))
     assert asked == [8, 8, 4] * 2  # not three times as many
@@ -60,15 +60,16 @@ def test_members_that_are_ahead_wait_and_then_share_the_rest(monkeypatch: pytest
 
 def test_a_shared_teacher_answers_each_view() -> None:
     data = Data(ToyData(), Execution())
-    teacher = Teachers(data).get(setting("taught").teachers, [teacher_weights()], "tf32")
-    shared, point = Round(data), Point.of(setting("taught"), 0, 1, 0)
+    teachers = Teachers(data)
+    teacher = teachers.get(setting("taught").teachers, [teacher_weights()], "tf32")
+    shared, point = teachers.round(), Point.of(setting("taught"), 0, 1, 0)
     for second in (point.second(RECIPE), None):  # the second member wants less than the first has computed
         inputs = shared.inputs(point, second)
         answer = shared.answer(teacher, point, second, inputs)
-        assert torch.equal(answer.logits, sharing.frozen_forward(teacher, inputs.images, "tf32").logits)
+        assert torch.equal(answer.logits, frozen.frozen_forward(teacher, inputs.images, "tf32").logits)
         assert (answer.second is None) == (inputs.second_view is None) == (second is None)
         if inputs.second_view is not None and answer.second is not None:
-            other = sharing.frozen_forward(teacher, inputs.second_view, "tf32").logits
+            other = frozen.frozen_forward(teacher, inputs.second_view, "tf32").logits
             assert torch.equal(answer.second.logits, other)
             assert not torch.equal(other, answer.logits)
 

@@ -14,10 +14,10 @@ from kdharness.core.types import Model, Needs, Normalization, Outputs, Split
 from kdharness.distillers.registry import DISTILLERS
 from kdharness.models.registry import MODELS
 from kdharness.models.resnet import ResNet
-from kdharness.training import sharing, table_filling
+from kdharness.training import frozen, sharing
 from kdharness.training.cohort import train_cohort
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import frozen_forward
+from kdharness.training.frozen import frozen_forward
 from kdharness.training.members import Member
 from kdharness.training.sharing import Teachers
 from kdharness.training.table_filling import TabledTeacher
@@ -62,8 +62,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(len(images))
         return frozen_forward(model, images, precision)
 
-    monkeypatch.setattr(sharing, "frozen_forward", counted)
-    monkeypatch.setattr(table_filling, "frozen_forward", counted)
+    monkeypatch.setattr(frozen, "frozen_forward", counted)
     return asked
 
 

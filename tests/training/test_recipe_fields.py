@@ -15,8 +15,9 @@ from kdharness.training.augmentation import AUGMENTATIONS
 from kdharness.training.cohort import Finished
 from kdharness.training.course import Course
 from kdharness.training.data import Data, Point
-from kdharness.training.inputs import frozen_forward, shrunk
-from kdharness.training.sharing import Round, Teachers
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import shrunk
+from kdharness.training.sharing import Teachers
 
 ADAMW = {"optimizer": "adamw", "schedule": "cosine", "milestones": (), "warmup_epochs": 1, "warmup_lr": 1e-4}
 
@@ -94,7 +95,7 @@ def test_image_sizes() -> None:
     assert data.context(0.0, False, 12) == BuildContext(3, 20, (3, 12, 12))
 
     here = Point.of(of, 0, 1, 0)
-    shared = Round(data)
+    shared = Teachers(data).round()
     inputs = shared.inputs(here)
     assert inputs.images.shape == (8, 3, 12, 12)
     answer = shared.answer(run._run.teacher, here, None, inputs, 4)

@@ -2,21 +2,23 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from toys import DISTILLERS, RECIPE, Recorder, Taught, ToyData, member, result, setting, train
+from toys import DISTILLERS, RECIPE, Recorder, Taught, ToyData, member, result, setting, teacher_weights, train
 
 from kdharness.core.records import Execution
 from kdharness.core.types import Batch, Outputs
 from kdharness.testing.recorder import StrictRecorder
 from kdharness.training.cohort import train_cohort
 from kdharness.training.data import Data, Point
+from kdharness.training.frozen import FrozenForwards, frozen_forward
 from kdharness.training.numerics import numerics
-from kdharness.training.replaying import Replay
-from kdharness.training.sharing import Round
+from kdharness.training.recording import Replay
+from kdharness.training.sharing import Teachers
 
 LONG = RECIPE.model_copy(update={"epochs": 4})
 
@@ -60,7 +62,7 @@ class Fussy(StrictRecorder):
         self.most, self.never = most, never
 
     def record(self, branches: Sequence[Callable[[], None]]) -> Replay:
-        names = [branch.func.__self__.run_id for branch in branches]  # type: ignore[attr-defined]
+        names = [branch.func.__self__.run_id for branch in branches if isinstance(branch, partial)]  # else a teacher's
         if len(branches) > self.most or set(names) & set(self.never):
             raise RuntimeError(f"no graph of {', '.join(names)}")
         return super().record(branches)
@@ -104,7 +106,9 @@ def test_who_cannot_be_replayed_is_told_why_once(
     (only,) = said(caplog)["odd"]
     assert "operation by operation" in only and why in only
     assert "good" not in said(caplog)
-    assert recorder.replayed == (8 - 2) + (4 - 2)  # whole batches and short ones; two of each come first
+    assert recorder.replayed == 2 * (
+        (8 - 2) + (4 - 2)
+    )  # its teacher too: whole and short batches, but for two
     for each, method in (("odd", name), ("good", "taught")):
         alone = Recorder()
         train_cohort([member(setting(method, recipe=LONG))], ToyData(), Execution(graphs=False), alone)
@@ -127,7 +131,7 @@ def test_a_device_that_refuses_is_left_alone(
     recorder = recorded(Fussy(most=1))
     train(*members)
     assert said(caplog).keys() == set("abc")  # each alone it could, which is not tried for them
-    assert recorder.replayed == 0
+    assert recorder.replayed == (8 - 2) + (4 - 2)  # the teacher alone
 
 
 def test_a_cohort_goes_on_where_a_member_leaves(recorded: Callable[[StrictRecorder], StrictRecorder]) -> None:
@@ -166,7 +170,7 @@ def test_a_cpu_records_nothing_and_says_so() -> None:
 
 
 def test_what_several_use_costs_each_of_them_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = Round(Data(ToyData(), Execution()))
+    shared = Teachers(Data(ToyData(), Execution())).round()
     now = iter(range(100))
     monkeypatch.setattr("kdharness.training.sharing.perf_counter", lambda: float(next(now)))
     point = Point.of(setting("taught"), 0, 1, 0)
@@ -177,3 +181,19 @@ def test_what_several_use_costs_each_of_them_the_same(monkeypatch: pytest.Monkey
         shared.inputs(point, point.second(RECIPE))
     assert [shared.seconds(name) for name in "abc"] == [0.5, 1.5, 1.0]
     assert torch.equal(shared.inputs(point).labels, shared.inputs(point).labels)
+
+
+def test_a_replayed_teacher_writes_to_nothing_that_it_has_given_and_is_left_alone_where_it_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    teacher = Teachers(Data(ToyData(), Execution())).get(setting("taught").teachers, [teacher_weights()], "tf32")
+    batches = [torch.rand(4, *ToyData.image_shape) for _ in range(5)]
+    expected = [frozen_forward(teacher, images, "tf32") for images in batches]
+    for recorder, replayed in ((StrictRecorder(), 3), (Fussy(most=0), 0)):
+        forward = FrozenForwards(torch.device("cpu"), recorder)
+        answers = [forward(teacher, images, "tf32") for images in batches]
+        assert all(torch.equal(one.logits, other.logits) for one, other in zip(answers, expected, strict=True))
+        assert recorder.replayed == replayed
+    (said,) = caplog.messages
+    assert "the teacher's forward passes" in said and "no graph of" in said

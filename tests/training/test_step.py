@@ -12,7 +12,8 @@ from toys import RECIPE, Everything, Mutual, Taught, Toy, ToyMethod, teacher_wei
 
 from kdharness.core.records import Precision
 from kdharness.core.types import Batch, BuildContext, Distiller, Needs, NetworkView, Outputs, Phase
-from kdharness.training.inputs import Inputs, frozen_forward
+from kdharness.training.frozen import frozen_forward
+from kdharness.training.inputs import Inputs
 from kdharness.training.step import TrainingRun
 
 CONTEXT = BuildContext(3, 20, (2, 5, 5), torch.arange(20) % 3)
