@@ -49,6 +49,13 @@ def is_alive(owner: Owner) -> bool:
     return _start_of(owner.pid) == owner.pid_start
 
 
+def is_child(owner: Owner, pid: int | None) -> bool:
+    """Whether it is that child of this process, whose end nobody may have collected yet."""
+    if pid is None or (owner.boot_id, owner.host, owner.pid) != (boot_id(), _host(), pid):
+        return False
+    return _start_of(pid, ended="X") == owner.pid_start
+
+
 def boottime() -> float:
     """Seconds since this boot, sleep included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -70,11 +77,11 @@ def _host() -> str:
     return socket.gethostname() + ("" if namespace == _FIRST_PID_NAMESPACE else f"/{namespace}")
 
 
-def _start_of(pid: int) -> int | None:
-    """When the process started, in clock ticks after boot; None if it has ended (a zombie has)."""
+def _start_of(pid: int, ended: str = "ZX") -> int | None:
+    """When the process started, in clock ticks after boot; None if it has ended (a zombie has, if it counts)."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name in parentheses may itself hold spaces and parentheses
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in ended else int(fields[19])

@@ -1,7 +1,7 @@
 """What an attempt commits: with what it computes, its epochs and checkpoints, and the end in one transaction."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Text, bindparam, delete, exists, func, insert, select, update
@@ -181,6 +181,7 @@ def complete(
     weights_sha256: str,
     teacher_sha256: str | None,
     predictions: bytes | None,
+    publish: Callable[[], None],
 ) -> None:
     """See Store.complete."""
     run_id, now = lease.run_id, now_ms()
@@ -213,6 +214,7 @@ def complete(
             _enter_ledger(connection, setting, run_id, now)
         _enter_teacher(connection, setting, run_id, weights_sha256, metrics, now)
         outbox.mark_runs(connection, [run_id], "state")
+        publish()
 
 
 def _enter_ledger(connection: Connection, setting: RowMapping, run_id: str, now: int) -> None:

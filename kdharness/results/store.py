@@ -243,12 +243,15 @@ class Store:
         weights_sha256: str,
         teacher_sha256: str | None,
         predictions: bytes | None,
+        publish: Callable[[], None] = lambda: None,
     ) -> None:
         """Finish the run in one transaction, in which its sealed values become visible; its checkpoints may go.
 
-        `sealed` is name -> [(epoch, value), ...]. Raises LeaseLost, also when it was completed before.
+        `sealed` is name -> [(epoch, value), ...]. `publish` is called within it, while nobody else can own the run;
+        what it raises undoes all, and after a commit that failed it is called again. Raises LeaseLost, also when it
+        was completed before.
         """
-        progress.complete(self._database, lease, metrics, sealed, weights_sha256, teacher_sha256, predictions)
+        progress.complete(self._database, lease, metrics, sealed, weights_sha256, teacher_sha256, predictions, publish)
 
     def end(self, lease: Lease, state: State, *, reason: str, message: str) -> None:
         """End the run as failed, diverged, pruned or cancelled. Raises LeaseLost."""

@@ -1,9 +1,10 @@
 """The jobs that a runner has started: which slot each has, what it brought to its end, and how all are stopped."""
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 
 from kdharness.core.errors import ExitCode
+from kdharness.results.owner import Owner, is_child
 from kdharness.runtime import devices
 from kdharness.runtime.executors import Executor, Handle
 
@@ -74,10 +75,10 @@ class Jobs:
             time.sleep(_TICK_SECONDS)
         self._kill()
 
-    def end(self, silent: Container[tuple[str, int | None]]) -> None:
+    def end(self, silent: Mapping[str, Owner]) -> None:
         """End at once every job that has one of these: a run, and the process that no longer renews its lease."""
         for handle in self.by_slot.values():
-            if any((run_id, handle.pid) in silent for run_id in handle.run_ids):
+            if any(is_child(silent[run_id], handle.pid) for run_id in handle.run_ids if run_id in silent):
                 self._executor.cancel(handle, now=True)  # it stands still as a whole, or it would have renewed them
 
     def _cancel(self) -> None:

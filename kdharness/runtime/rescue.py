@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from kdharness.results.owner import Owner, is_alive
+from kdharness.results.owner import Owner, is_alive, is_child
 from kdharness.results.records import QueueRow, Reaped
 from kdharness.results.store import Store
 from kdharness.runtime.deaths import Deaths, how_ended
@@ -24,17 +24,17 @@ class Rescue:
 
     def free(self, queue: list[QueueRow], ended: Mapping[str, int]) -> list[QueueRow]:
         """The queue thereafter; `ended` are the exit codes of our own jobs' runs."""
-        held = {handle.pid for handle in self._jobs.by_slot.values()}  # a death among them is not collected yet
+        ours = [handle.pid for handle in self._jobs.by_slot.values()]  # a death among them is not collected yet
 
         def lives(owner: Owner) -> bool:
-            return owner.pid in held or is_alive(owner)
+            return is_alive(owner) or any(is_child(owner, pid) for pid in ours)
 
         running = [row for row in queue if row.state == "running"]
         if not any(row.lease_expired or (row.owner is not None and not lives(row.owner)) for row in running):
             return queue
         how = self._deaths.words(ended)
         reaped = self._store.reap(lives, self._attempts, blame=not self._jobs.killed, how=how)
-        self._jobs.end({(one.run_id, one.owner.pid) for one in reaped if one.cause == "expired"})
+        self._jobs.end({one.run_id: one.owner for one in reaped if one.cause == "expired"})
         queue = self._store.queue(self._study)
         rows = {row.run_id: row for row in queue}
         jobs: dict[Owner, list[Reaped]] = {}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from kdharness.runtime.signals import Stop
 from kdharness.runtime.watchdog import Watchdog
 from kdharness.runtime.writer import Writer
 from kdharness.training import checkpoint, weights
+from kdharness.training.files import put_in_place, write_beside
 from kdharness.training.members import Diverged, EpochEnd, Finished
 
 T = TypeVar("T")
@@ -104,16 +106,22 @@ class JobSink:
             self._cleared = lease.trial
 
     def finished(self, run_id: str, result: Finished) -> None:
-        lease = self._settled_lease(run_id)
-        with self._noticing_loss(run_id):  # asked once more, so that a paused job does not replace its successor's file
-            self._patiently(lease, lambda: self._store.heartbeat([lease]))
-        self._patiently(lease, lambda: weights.save_weights(self._home.weights(run_id), result.weights))
+        lease, path = self._settled_lease(run_id), self._home.weights(run_id)
         predictions = None if result.predictions is None else pack_predictions(*result.predictions)
         hashes = (result.weights_sha256, self.teacher_sha256[run_id])
-        with self._noticing_loss(run_id):
-            self._patiently(
-                lease, lambda: self._store.complete(lease, result.metrics, result.sealed, *hashes, predictions)
-            )
+        packed = weights.pack_weights(result.weights)
+        beside = self._patiently(lease, lambda: write_beside(path, packed))
+
+        def complete() -> None:
+            # the file gets its name under the lease: a paused job does not replace its successor's
+            publish = partial(put_in_place, beside, path)
+            self._store.complete(lease, result.metrics, result.sealed, *hashes, predictions, publish)
+
+        try:
+            with self._noticing_loss(run_id):
+                self._patiently(lease, complete)
+        finally:
+            beside.unlink(missing_ok=True)
         self._end(run_id, Ending.COMPLETE)
         shutil.rmtree(self._home.checkpoints(run_id, lease.fence).parent, ignore_errors=True)
         note(run_id, "complete")

@@ -12,8 +12,21 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write beside, fsync, rename over `path`, fsync the directory: an earlier file stays until the new one is safe.
 
     Raises Unavailable when the disk is full or cannot be written, EnvironmentRefused when the process may open no more
-    files; the earlier file is then untouched, and what was begun is removed: a file whose fsync failed is not tried
-    again (PostgreSQL's fsync errors of 2018), the next try writes another one.
+    files; the earlier file is then untouched, and what was begun is removed.
+    """
+    beside = write_beside(path, data)
+    try:
+        put_in_place(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_beside(path: Path, data: bytes) -> Path:
+    """A durable file in the directory of `path`, under a name that nobody looks for.
+
+    Raises as `write_durably`. A file whose fsync failed is removed and not tried again (PostgreSQL's fsync errors of
+    2018): the next try writes another one.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -23,17 +36,26 @@ def write_durably(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+    except OSError as error:
+        raise _refused(path, len(data), error) from error
+    return beside
+
+
+def put_in_place(beside: Path, path: Path) -> None:
+    """Rename the file of `write_beside` over `path`, durably; done again it changes nothing. Raises as that does."""
+    try:
+        if beside.exists() or not path.exists():
+            beside.replace(path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
     except OSError as error:
-        raise _refused(path, len(data), error) from error
+        raise _refused(path, 0, error) from error
 
 
 def too_many_files(error: OSError) -> str:

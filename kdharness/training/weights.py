@@ -25,8 +25,12 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all. Raises EnvironmentRefused when the disk refuses."""
-    plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    write_durably(path, safetensors.torch.save(plain))
+    write_durably(path, pack_weights(weights))
+
+
+def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """The content of a safetensors file."""
+    return safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from sample_study import NUMERICS, claim_all, claim_one, complete, finish, open_
 
 from kdharness.core.errors import BadInput, LeaseLost
 from kdharness.results import owner as owner_module
-from kdharness.results.owner import Owner, is_alive
+from kdharness.results.owner import Owner, is_alive, is_child
 from kdharness.results.store import Checkpoint, Lease
 
 
@@ -239,8 +239,15 @@ def test_an_owner_is_its_process_and_no_other():
     start = owner_module._start_of(child.pid)
     other = Owner(me.host, me.boot_id, child.pid, start, "n")
     assert is_alive(other)
+    strangers = [
+        Owner("another", me.boot_id, child.pid, start, "n"),
+        Owner(me.host, "another boot", child.pid, start, "n"),
+        Owner(me.host, me.boot_id, child.pid, start - 1, "n"),
+    ]
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not is_alive(other), "a zombie"
+    assert is_child(other, child.pid) and not is_child(other, None) and not is_child(other, me.pid)
+    assert not any(is_child(one, child.pid) for one in strangers), "the same pid, but not its process"
     child.communicate()
-    assert not is_alive(other)
+    assert not is_alive(other) and not is_child(other, child.pid)

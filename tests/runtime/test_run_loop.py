@@ -2,16 +2,19 @@
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
 from tiny_study import ask, wanted
 
 from kdharness.core.errors import ExitCode
-from kdharness.results.owner import Owner
+from kdharness.results.owner import Owner, _start_of
 from kdharness.results.store import Store
 from kdharness.runtime.executors import Handle, InProcessExecutor
+from kdharness.runtime.jobs import Jobs
 from kdharness.runtime.progress import NoProgress
+from kdharness.runtime.rescue import Rescue
 from kdharness.runtime.scheduler import run_study
 from kdharness.runtime.signals import stop_on_signals
 
@@ -156,6 +159,21 @@ def test_runs_of_a_dead_runner_are_taken_over(home, store):
     outcome = go(store, home, Pretend(store), heard)
     assert outcome.exit_code == ExitCode.DONE and outcome.complete == 3
     assert any("its job died; starting over (attempt 2)" in text for text in heard.said)
+
+
+def test_a_dead_owner_is_not_kept_alive_by_a_job_that_has_his_pid_now(home, store):
+    ids = ask(store, wanted())
+    with subprocess.Popen(["sleep", "60"]) as job:
+        me, start = Owner.current(), _start_of(job.pid)
+        jobs = Jobs(InProcessExecutor(lambda *_: ExitCode.DONE))
+        jobs.by_slot["cpu:0"] = Handle(1, (ids["teacher0"],), "cpu:0", job.pid)
+        store.claim([ids["teacher0"]], Owner(me.host, me.boot_id, job.pid, start, "ours"), slot="cpu:0")
+        store.claim([ids["none0"]], Owner(me.host, me.boot_id, job.pid, start - 1, "gone"), slot="cpu:1")
+        job.kill()
+        os.waitid(os.P_PID, job.pid, os.WEXITED | os.WNOWAIT)
+        queue = Rescue(store, "tiny", jobs, NoProgress(), 3).free(store.queue("tiny"), {})
+    states = {row.run_id: row.state for row in queue}
+    assert states == {ids["teacher0"]: "running", ids["none0"]: "waiting", ids["kd0"]: "waiting"}
 
 
 @pytest.mark.parametrize(
