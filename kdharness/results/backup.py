@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.results import schema
+from kdharness.results.commits import keep_journal, refuse_loss, remembered
 from kdharness.results.database import WAIT_SECONDS, refusals
 from kdharness.results.encoding import metric_crc
 
@@ -42,21 +43,30 @@ def backup(database: Path, target: Path) -> int:
 
 
 def copy_into(database: Path, target: Path) -> None:
-    """Copy one committed state, for the user's eyes alone. Raises sqlite3.Error."""
+    """Copy one committed state, for the user's eyes alone. Raises sqlite3.Error, EnvironmentRefused for half a commit."""
+    mark = remembered(database)
     connection = sqlite3.connect(database, timeout=WAIT_SECONDS, isolation_level=None)
     try:
         connection.execute("VACUUM INTO ?", (str(target),))
+        keep_journal(mark, database)
     finally:
         connection.close()
     target.chmod(0o600)
 
 
 def look_into(database: Path) -> list[str]:
-    """What is wrong with it: pages, references, tables, settings that are not what their key says."""
+    """What is wrong with it: lost commits, pages, references, tables, settings that are not what their key says."""
+    try:
+        mark = remembered(database)
+    except EnvironmentRefused as error:
+        return [error.what]
     with refusals(database):
         connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
         try:
+            refuse_loss(mark, connection.execute("PRAGMA user_version").fetchone()[0], database)
             return _look(connection)
+        except EnvironmentRefused as error:
+            return [error.what]
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             return [f"it cannot be read to the end: {error}"]
         finally:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
+from kdharness.results.commits import Count, gate_of, keep_journal, refuse_loss, remembered
 from kdharness.results.gate import gate, lock_holders
 from kdharness.results.mounts import mounted_on
 
@@ -61,15 +62,18 @@ class Database:
         """A connection in the only write transaction; committed at the end, rolled back by an exception.
 
         Raises Unavailable when the disk is full, the file gone or the lock held for a minute; EnvironmentRefused
-        when it is damaged.
+        when it is damaged, or earlier commits are gone.
         """
-        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS):
-            self._is_still_there()
-            with self._writer.begin() as connection:
+        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS) as held:
+            inode = self._is_still_there()
+            with Count(self.path, inode, held) as count, self._writer.begin() as connection:
+                count.begin(connection)
                 yield connection
+                count.end(connection)
 
-    def _is_still_there(self) -> None:
-        """An open connection to a file that was removed would take every commit, and nobody would ever read it."""
+    def _is_still_there(self) -> int:
+        """The file's inode: an open connection to one that was removed would take every commit, and nobody would ever
+        read it."""
         try:
             inode = self.path.stat().st_ino
         except OSError as error:
@@ -84,11 +88,7 @@ class Database:
                 where=str(self.path),
                 remedy="run again: the same command goes on with what is there now",
             )
-
-
-def gate_of(path: Path) -> Path:
-    """The file whose lock is the gate of the database at `path`."""
-    return path.with_name(path.name + ".gate")
+        return inode
 
 
 def _engine(path: Path, *, foreign_keys: bool) -> Engine:
@@ -104,8 +104,10 @@ def _engine(path: Path, *, foreign_keys: bool) -> Engine:
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must never begin a transaction itself
+        mark = remembered(path)
         for name, value in pragmas.items():
             connection.execute(f"PRAGMA {name}={value}")
+        keep_journal(mark, path)
 
     def begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("kdharness_write", False)
@@ -271,14 +273,16 @@ def _nothing_here(path: Path) -> BadInput:
 def version_of(path: Path) -> str | None:
     """The schema version that stands in the database; None for an empty or missing one.
 
-    Raises EnvironmentRefused if it is not a database of ours, or damaged.
+    Raises EnvironmentRefused if it is not a database of ours, or damaged, or commits are missing.
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
+    mark = remembered(path)
     with refusals(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
             kinds = dict(connection.execute("SELECT name, type FROM sqlite_master"))
+            keep_journal(mark, path)
             tables = {name for name, kind in kinds.items() if kind == "table"}
             strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view"))
             if not kinds:
@@ -294,6 +298,7 @@ def version_of(path: Path) -> str | None:
                 raise EnvironmentRefused(
                     "this is a database, but not one of kdharness", where=str(path), remedy="name another --home"
                 )
+            refuse_loss(mark, connection.execute("PRAGMA user_version").fetchone()[0], path)
             row = connection.execute("SELECT version_num FROM kdharness_version").fetchone()
             return str(row[0]) if row else None
         finally:

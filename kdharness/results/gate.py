@@ -14,8 +14,8 @@ from kdharness.core.errors import Unavailable
 
 
 @contextmanager
-def gate(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the exclusive `flock` on `path`, in which the holder's pid stands.
+def gate(path: Path, timeout: float) -> Iterator[int]:
+    """The open file `path`, with an exclusive `flock` on it and the holder's pid in its first line.
 
     Raises Unavailable after `timeout` seconds, naming the holder, and where the file cannot be opened.
     """
@@ -38,7 +38,7 @@ def gate(path: Path, timeout: float) -> Iterator[None]:
             ) from None
     try:
         os.pwrite(file, f"{os.getpid():<20}\n".encode(), 0)
-        yield
+        yield file
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)  # a child forked meanwhile may hold the same open file: closing is not enough
         os.close(file)
@@ -71,7 +71,7 @@ def _wait(file: int, timeout: float) -> bool:
 def _holder(path: Path) -> str:
     """Its pid, and whether it is stopped (SIGSTOP, Ctrl-Z, a debugger)."""
     try:
-        pid = path.read_text().strip()
+        pid = path.read_text().partition("\n")[0].strip()
         state = (Path("/proc") / pid / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "unknown"

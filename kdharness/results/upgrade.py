@@ -6,7 +6,8 @@ from pathlib import Path
 from kdharness.core.errors import EnvironmentRefused
 from kdharness.migrations import HEAD, VERSIONS
 from kdharness.results.backup import copy_into
-from kdharness.results.database import WAIT_SECONDS, gate_of, migration_connection, refusals, version_of
+from kdharness.results.commits import gate_of
+from kdharness.results.database import WAIT_SECONDS, migration_connection, refusals, version_of
 from kdharness.results.gate import gate
 
 

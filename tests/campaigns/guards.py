@@ -54,8 +54,8 @@ GUARDS = (
     Guard(
         "the gate before a write",
         "kdharness/results/database.py",
-        "with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS):\n            self._is_still_there()",
-        "with refusals(self.path):\n            self._is_still_there()",
+        "gate(gate_of(self.path), WAIT_SECONDS) as held:",
+        "gate(self.path.with_name('no gate'), WAIT_SECONDS) as held:",
         DATABASE + "test_a_write_waits_at_the_gate",
     ),
     Guard(
@@ -201,7 +201,7 @@ GUARDS = (
     Guard(
         "what silent jobs hold",
         "kdharness/runtime/jobs.py",
-        "if any((run_id, handle.pid) in silent for run_id in handle.run_ids):",
+        "if any(is_child(silent[run_id], handle.pid) for run_id in handle.run_ids if run_id in silent):",
         "if False:",
         "tests/runtime/test_watchdog.py::test_a_job_that_lost_its_lease_by_silence_is_ended_by_its_runner",
     ),

@@ -18,7 +18,8 @@ from sample_study import claim_one, open_store, save, wanted
 from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results import database as database_module
 from kdharness.results import mounts as mounts_module
-from kdharness.results.database import Database, gate_of, journal_mode
+from kdharness.results.commits import gate_of
+from kdharness.results.database import Database, journal_mode
 from kdharness.results.gate import gate, lock_holders
 from kdharness.results.mounts import mount_of
 from kdharness.results.owner import is_alive
