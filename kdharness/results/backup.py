@@ -8,10 +8,13 @@ from pathlib import Path
 from sqlalchemy import create_engine
 
 from kdharness.core.errors import BadInput, EnvironmentRefused
+from kdharness.core.records import run_id_of
 from kdharness.results import schema
+from kdharness.results.checksums import COVERED, keys_of
 from kdharness.results.commits import keep_journal, refuse_loss, remembered
 from kdharness.results.database import WAIT_SECONDS, refusals
-from kdharness.results.encoding import metric_crc
+from kdharness.results.encoding import metric_crc, row_crc, setting_of
+from kdharness.results.wanted import setting_row
 
 
 def backup(database: Path, target: Path) -> int:
@@ -43,7 +46,7 @@ def backup(database: Path, target: Path) -> int:
 
 
 def copy_into(database: Path, target: Path) -> None:
-    """Copy one committed state, for the user's eyes alone. Raises sqlite3.Error, EnvironmentRefused for half a commit."""
+    """Copy one committed state, for the user's eyes alone. Raises sqlite3.Error; EnvironmentRefused for half of one."""
     mark = remembered(database)
     connection = sqlite3.connect(database, timeout=WAIT_SECONDS, isolation_level=None)
     try:
@@ -84,9 +87,18 @@ def _look(connection: sqlite3.Connection) -> list[str]:
             what = "is missing" if name not in found else "is not one of ours" if name not in expected else "differs"
             problems.append(f"the table or index {name} {what}")
     if not problems:
-        for key, canonical in connection.execute("SELECT setting_key, canonical FROM settings"):
-            if hashlib.sha256(canonical.encode()).hexdigest() != key:
+        problems += _changed(connection)
+        settings = connection.execute("SELECT * FROM settings")
+        names = [column[0] for column in settings.description]
+        for values in settings:
+            row = dict(zip(names, values, strict=True))
+            key, canonical = row["setting_key"], row["canonical"]
+            said = setting_row(setting_of(canonical), key) | {"canonical": canonical}  # an older text of the same
+            if hashlib.sha256(canonical.encode()).hexdigest() != key or said != row:
                 problems.append(f"the setting {key[:12]} is not what its key says")
+        for run_id, key, seed in connection.execute("SELECT run_id, setting_key, seed FROM runs"):
+            if run_id != run_id_of(key, seed):
+                problems.append(f"the run {run_id} has another setting or seed than it was made with")
         for run_id, name, value, nonfinite, crc in connection.execute(
             "SELECT run_id, name, value, nonfinite, crc FROM metrics WHERE crc IS NOT NULL"
         ):
@@ -95,11 +107,31 @@ def _look(connection: sqlite3.Connection) -> list[str]:
     return problems
 
 
+def _changed(connection: sqlite3.Connection) -> list[str]:
+    """Rows that are not what their checksum says."""
+    problems = []
+    for table, covered in COVERED.items():
+        name, keys = table.__tablename__, [column.name for column in keys_of(table)]
+        chosen = ", ".join(f'"{column}"' for column in ("crc", *keys, *covered))
+        for crc, *values in connection.execute(f"SELECT {chosen} FROM {name} WHERE crc IS NOT NULL"):  # noqa: S608  our own
+            if row_crc(*values[len(keys) :]) != crc:
+                problems.append(
+                    f"the row {', '.join(map(str, values[: len(keys)]))} of {name} is not what was committed"
+                )
+    return problems
+
+
 def _schema(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """Everything in `sqlite_master` by name, in any order of lines, without white space and quotes."""
+    """Everything in `sqlite_master` by name: its columns and constraints in any order."""
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    ours = [(name, sql) for name, sql in rows if name not in ("sqlite_sequence", "kdharness_version")]
-    return {name: sorted(re.sub(r"[\s\"]", "", line).rstrip(",") for line in sql.splitlines()) for name, sql in ours}
+    return {name: parts_of(sql) for name, sql in rows if name not in ("sqlite_sequence", "kdharness_version")}
+
+
+def parts_of(sql: str) -> list[str]:
+    """What a CREATE statement lists, sorted, without white space and quotes: a migration adds a column at the end."""
+    text = re.sub(r"[\s\"]", "", sql)
+    inside = re.split(r",(?![^()]*\))", text[text.index("(") + 1 : text.rindex(")")])
+    return [text.partition("(")[0], *sorted(inside), text.rpartition(")")[2]]
 
 
 def _expected_schema() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from kdharness.core.records import run_id_of
 from kdharness.results import schema
+from kdharness.results.checksums import refuse_changed, refuse_holes
 from kdharness.results.database import Database, damaged
 from kdharness.results.encoding import among, join_value, listing, metric_crc, moment
 from kdharness.results.studies import study_id_of
@@ -31,6 +32,7 @@ _READ = {
 def columns(database: Database, study: str, metrics: Collection[str] | None) -> dict[str, list[Any]]:
     """See Store.columns."""
     with database.read() as connection:
+        refuse_holes(connection)
         study_id = study_id_of(connection, study)
         shown = (
             select(*_READ.values())
@@ -48,8 +50,20 @@ def columns(database: Database, study: str, metrics: Collection[str] | None) -> 
         read = dict(zip(_READ, map(list, zip(*rows, strict=True)), strict=True)) if rows else {n: [] for n in _READ}
         settings = _settings(connection, set(read["setting_key"]))
         values = _metrics(connection, study_id, metrics)
+        runs = select(schema.StudyRun.run_id).where(schema.StudyRun.study_id == study_id)
+        refuse_changed(connection, schema.StudyRun, schema.StudyRun.study_id == study_id)
+        refuse_changed(connection, schema.Run, schema.Run.run_id.in_(runs))
+        asked = select(schema.StudyRun.study_run_id).where(schema.StudyRun.study_id == study_id)
+        refuse_changed(connection, schema.StudyLabel, schema.StudyLabel.study_run_id.in_(asked))
+        refuse_changed(connection, schema.Exclusion, schema.Exclusion.run_id.in_(runs))
         exclusions = select(schema.Exclusion.run_id, schema.Exclusion.reason)
         excluded = {one.run_id: one.reason for one in connection.execute(exclusions)}
+    for key, *said in zip(
+        read["setting_key"], *(read[name] for name in ("dataset", "distiller", "epochs")), strict=True
+    ):
+        form = settings[key]
+        if said != [form["dataset"], form["distiller"], form["recipe"]["epochs"]]:
+            raise damaged(f"the setting {key[:12]} is not what its key says")
     for run_id, key, seed in zip(read["run_id"], read["setting_key"], read["seed"], strict=True):
         if run_id != run_id_of(key, seed):
             raise damaged(f"the run {run_id} has another setting or seed than it was made with")

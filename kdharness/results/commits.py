@@ -1,8 +1,8 @@
 """Whether every commit is still there: SQLite notices neither a `-wal` nor a hot `-journal` that somebody removed, nor
 an older copy that was put into the file.
 
-Each write transaction raises the database's `user_version`. The gate's file remembers, behind its holder's pid, the last
-number that was committed and whether its writer is still inside; only who stands in the gate writes there.
+Each write transaction raises the database's `user_version`. The gate's file remembers, behind its holder's pid, the
+last number that was committed and whether its writer is still inside; only who stands in the gate writes there.
 """
 
 import os
@@ -80,8 +80,8 @@ def refuse_loss(mark: Mark | None, number: int, path: Path) -> None:
     """Raise EnvironmentRefused where the database's `number` is below that of its last commit."""
     if mark is not None and number < mark.number:
         raise EnvironmentRefused(
-            f"the last {mark.number - number} commits to the results database are gone: {path.name}-wal was removed, or "
-            "an older copy was put into the file",
+            f"the last {mark.number - number} commits to the results database are gone: {path.name}-wal was removed, "
+            "or an older copy was put into the file",
             where=str(path),
             remedy=f"put back what is missing; if you put a backup there yourself, delete {gate_of(path).name}",
         )

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 
 from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results.commits import Count, gate_of, keep_journal, refuse_loss, remembered
+from kdharness.results.encoding import row_crc
 from kdharness.results.gate import gate, lock_holders
 from kdharness.results.mounts import mounted_on
 
@@ -108,6 +109,7 @@ def _engine(path: Path, *, foreign_keys: bool) -> Engine:
         for name, value in pragmas.items():
             connection.execute(f"PRAGMA {name}={value}")
         keep_journal(mark, path)
+        connection.create_function("row_crc", -1, row_crc, deterministic=True)
 
     def begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("kdharness_write", False)

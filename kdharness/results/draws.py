@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.dialects import sqlite
 
 from kdharness.core.records import State
 from kdharness.results import schema
+from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, now_ms
 from kdharness.results.reading import metrics_of
@@ -32,12 +33,14 @@ def save(
         place = {"study_id": study_id_of(connection, study), "label": label, "number": number}
         statement = sqlite.insert(schema.Draw).values(**place, **point, created_ms=now_ms())
         connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=point))
+        seal(connection, schema.Draw, *(getattr(schema.Draw, name) == value for name, value in place.items()))
 
 
 def read(database: Database, study: str, label: str) -> list[Draw]:
     """See Store.draws."""
     with database.read() as connection:
         of_search = (schema.Draw.study_id == study_id_of(connection, study), schema.Draw.label == label)
+        refuse_changed(connection, schema.Draw, and_(*of_search))
         rows = (
             connection.execute(
                 select(schema.Draw, schema.Run.state)
@@ -74,6 +77,7 @@ def give_up(database: Database, study: str, label: str, number: int, epoch: int)
             schema.Draw.number == number,
         )
         connection.execute(update(schema.Draw).where(*this).values(pruned_epoch=epoch))
+        seal(connection, schema.Draw, *this)
 
 
 def save_runs(database: Database, study: str, runs: Sequence[DrawRun]) -> None:
@@ -84,6 +88,7 @@ def save_runs(database: Database, study: str, runs: Sequence[DrawRun]) -> None:
             place = {"study_id": study_id, "label": run.label, "number": run.number, "rung": run.rung, "seed": run.seed}
             statement = sqlite.insert(schema.DrawRun).values(**place, run_id=run.run_id)
             connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_={"run_id": run.run_id}))
+            seal(connection, schema.DrawRun, *(getattr(schema.DrawRun, name) == value for name, value in place.items()))
 
 
 def read_runs(database: Database, study: str, label: str) -> list[DrawRun]:
@@ -91,6 +96,7 @@ def read_runs(database: Database, study: str, label: str) -> list[DrawRun]:
     table = schema.DrawRun
     with database.read() as connection:
         of_search = (table.study_id == study_id_of(connection, study), table.label == label)
+        refuse_changed(connection, table, and_(*of_search))
         rows = connection.execute(
             select(table.number, table.rung, table.seed, table.run_id, schema.Run.state)
             .join(schema.Run, schema.Run.run_id == table.run_id)

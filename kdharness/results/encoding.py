@@ -58,9 +58,21 @@ def metric_row(run_id: str, name: str, value: float) -> dict[str, Any]:
     return {"run_id": run_id, "name": name, **split, "crc": metric_crc(run_id, name, **split)}
 
 
+def epoch_row(run_id: str, epoch: int, name: str, value: float) -> dict[str, Any]:
+    """A row of epoch_metrics with its checksum."""
+    split = split_value(value)
+    row = {"run_id": run_id, "epoch": int(epoch), "name": name, **split}
+    return row | {"crc": row_crc(*row.values())}
+
+
 def metric_crc(run_id: str, name: str, value: float | None, nonfinite: str | None) -> int:
     """CRC-32 of a final metric as it stands in its row."""
     return zlib.crc32(f"{run_id} {name} {nonfinite if value is None else float(value).hex()}".encode())
+
+
+def row_crc(*values: Any) -> int:
+    """CRC-32 of columns as SQLite gives them; also a function of SQL on every connection that writes."""
+    return zlib.crc32(repr(values).encode("utf-8", "surrogatepass"))
 
 
 def among(parameter: str) -> Select[Any]:

@@ -8,6 +8,7 @@ from sqlalchemy.dialects import sqlite
 
 from kdharness.core.errors import BadInput
 from kdharness.results import outbox, schema
+from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import known_moment, now_ms
 from kdharness.results.records import Marks, Note
@@ -69,6 +70,7 @@ def exclude(database: Database, run_ids: Sequence[str], reason: str) -> None:
             statement = sqlite.insert(table).values(run_id=run_id, reason=reason, at_ms=now_ms())
             connection.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_={"reason": reason}))
             _note(connection, run_id, f"excluded: {reason}")
+        seal(connection, table, table.run_id.in_(run_ids))
         outbox.mark_runs(connection, run_ids, "state")
 
 
@@ -98,6 +100,7 @@ def marks_of(connection: Connection, run_ids: Select[str]) -> dict[str, Marks]:
     ):
         tags.setdefault(run_id, []).append(name)
     of_these = select(exclusion.run_id, exclusion.reason).where(exclusion.run_id.in_(run_ids))
+    refuse_changed(connection, exclusion, exclusion.run_id.in_(run_ids))
     reasons = {row.run_id: row.reason for row in connection.execute(of_these)}
     return {
         run_id: Marks(reasons.get(run_id), tuple(tags.get(run_id, ())), tuple(notes.get(run_id, ())))

@@ -11,8 +11,9 @@ from kdharness.core.errors import SealedSplit
 from kdharness.core.keys import canonical_json, key_of
 from kdharness.core.records import Numerics
 from kdharness.results import outbox, schema
+from kdharness.results.checksums import seal
 from kdharness.results.database import Database
-from kdharness.results.encoding import dumps, metric_row, now_ms, split_value
+from kdharness.results.encoding import dumps, epoch_row, metric_row, now_ms
 from kdharness.results.leases import NOBODY, fenced, write_attempt
 from kdharness.results.records import Checkpoint, Lease
 
@@ -32,7 +33,7 @@ _METRIC = insert(schema.Metric)
 _PLAIN = sqlite.insert(schema.EpochMetric)
 _EPOCH_METRIC = _PLAIN.on_conflict_do_update(
     index_elements=["run_id", "epoch", "name"],
-    set_={name: _PLAIN.excluded[name] for name in ("value", "nonfinite", "at_ms")},
+    set_={name: _PLAIN.excluded[name] for name in ("value", "nonfinite", "at_ms", "crc")},
 )
 _EPOCH_TIMES = (
     select(schema.EpochMetric.epoch, func.min(schema.EpochMetric.at_ms))
@@ -135,7 +136,7 @@ def _put_epochs(
 ) -> None:
     """Insert epoch metrics; an epoch that is trained again (its newest checkpoint was damaged) replaces its values."""
     rows = [
-        {"run_id": run_id, "name": name, "epoch": epoch, "at_ms": times.get(epoch, now), **split_value(value)}
+        epoch_row(run_id, epoch, name, value) | {"at_ms": times.get(epoch, now)}
         for name, series in values.items()
         for epoch, value in series
     ]
@@ -213,6 +214,7 @@ def complete(
         if any(name.startswith("test_") for name in (*metrics, *sealed)):
             _enter_ledger(connection, setting, run_id, now)
         _enter_teacher(connection, setting, run_id, weights_sha256, metrics, now)
+        seal(connection, schema.Run, schema.Run.run_id == run_id)
         outbox.mark_runs(connection, [run_id], "state")
         publish()
 
@@ -253,3 +255,4 @@ def _enter_teacher(
         "added_ms": now,
     }
     connection.execute(_TEACHER, row)
+    seal(connection, schema.Teacher, schema.Teacher.run_id == run_id)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, sele
 from kdharness.core.errors import BadInput
 from kdharness.core.records import RunKey, Setting
 from kdharness.results import marks, schema
+from kdharness.results.checksums import refuse_changed, refuse_holes
 from kdharness.results.database import Database, damaged
 from kdharness.results.encoding import join_value, known_moment, metric_crc, moment, owner_of, setting_of
 from kdharness.results.leases import is_expired
@@ -149,6 +150,7 @@ def epoch_metrics(database: Database, run_id: str) -> list[EpochMetric]:
 def epochs_of(connection: Connection, run_id: str) -> list[EpochMetric]:
     """All values of all epochs of a run, by epoch and name."""
     table = schema.EpochMetric
+    refuse_changed(connection, table, table.run_id == run_id)
     rows = connection.execute(
         select(table.name, table.epoch, table.value, table.nonfinite, table.at_ms)
         .where(table.run_id == run_id)
@@ -195,6 +197,7 @@ _SHOWN = (
 def rows(database: Database, study: str) -> list[ResultRow]:
     """See Store.rows."""
     with database.read() as connection:
+        refuse_holes(connection)
         study_id = study_id_of(connection, study)
         found = rows_where(connection, schema.Study.study_id == study_id)
         of_study = schema.StudyRun.study_run_id == schema.StudyLabel.study_run_id
@@ -209,6 +212,12 @@ def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[R
     shown = _SHOWN.where(condition)
     found = connection.execute(shown).mappings().all()
     run_ids = shown.order_by(None).with_only_columns(schema.Run.run_id)
+    refuse_changed(connection, schema.Run, schema.Run.run_id.in_(run_ids))
+    refuse_changed(
+        connection,
+        schema.StudyLabel,
+        schema.StudyLabel.study_run_id.in_(shown.order_by(None).with_only_columns(schema.StudyRun.study_run_id)),
+    )
     metrics = metrics_of(connection, run_ids)
     said = marks.marks_of(connection, run_ids)
     for key, canonical in {row["setting_key"]: row["canonical"] for row in found}.items():

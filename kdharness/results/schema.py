@@ -1,7 +1,8 @@
 """The tables of the results database; what design.md promises is held by keys and checks, not by code alone.
 
 Times are ms of Unix time (`_ms`), lease ends seconds of CLOCK_BOOTTIME. A number that is not finite stands as NULL
-with its name beside it, because SQLite would silently turn NaN into NULL. JSON columns hold sorted JSON text.
+with its name beside it, because SQLite would silently turn NaN into NULL. JSON columns hold sorted JSON text. `crc` is
+of the row (`checksums`), because SQLite does not notice a flipped bit; None: older than the checksum.
 """
 
 from typing import ClassVar
@@ -58,6 +59,7 @@ class StudyText(Table):
     path: Mapped[str]
     spec: Mapped[str]
     saved_ms: Mapped[int]
+    crc: Mapped[int | None]
 
 
 class Setting(Table):
@@ -118,6 +120,7 @@ class Run(Table):
     finished_ms: Mapped[int | None]
     reason: Mapped[str | None]
     message: Mapped[str | None]
+    crc: Mapped[int | None]
 
 
 class RunNeed(Table):
@@ -137,6 +140,7 @@ class StudyRun(Table):
     study_run_id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.study_id"))
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), index=True)
+    crc: Mapped[int | None]
 
 
 class StudyLabel(Table):
@@ -164,6 +168,7 @@ class StudyLabel(Table):
     provenance: Mapped[str]
     extended: Mapped[bool]
     """Added while the study ran (by its search), not by its file."""
+    crc: Mapped[int | None]
 
 
 class Attempt(Table):
@@ -205,7 +210,7 @@ class Metric(Table):
     value: Mapped[float | None]
     nonfinite: Mapped[str | None]
     crc: Mapped[int | None]
-    """Of run, name and value: SQLite does not notice a flipped bit. None: older than the checksum."""
+    """Of run, name and value."""
 
 
 class EpochMetric(Table):
@@ -219,6 +224,7 @@ class EpochMetric(Table):
     value: Mapped[float | None]
     nonfinite: Mapped[str | None]
     at_ms: Mapped[int]
+    crc: Mapped[int | None]
 
 
 class Checkpoint(Table):
@@ -266,6 +272,7 @@ class Teacher(Table):
     """Of the dataset that an import was measured on; the last measurement's."""
     provenance: Mapped[str | None]
     verified_ms: Mapped[int | None]
+    crc: Mapped[int | None]
 
 
 class Prediction(Table):
@@ -329,6 +336,7 @@ class Exclusion(Table):
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), primary_key=True)
     reason: Mapped[str]
     at_ms: Mapped[int]
+    crc: Mapped[int | None]
 
 
 class Search(Table):
@@ -347,6 +355,7 @@ class Search(Table):
     outcome: Mapped[str | None]
     """None until it has chosen."""
     created_ms: Mapped[int]
+    crc: Mapped[int | None]
 
 
 class Draw(Table):
@@ -365,6 +374,7 @@ class Draw(Table):
     """Of its student, in multiply-adds."""
     pruned_epoch: Mapped[int | None]
     """The epoch after which its search gave it up, whatever became of its run."""
+    crc: Mapped[int | None]
 
 
 class DrawRun(Table):
@@ -381,6 +391,7 @@ class DrawRun(Table):
     rung: Mapped[int] = mapped_column(primary_key=True)
     seed: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
+    crc: Mapped[int | None]
 
 
 class Outbox(Table):

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import sqlite
 
 from kdharness.results import schema
+from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, now_ms
 from kdharness.results.records import SearchRow
@@ -25,6 +26,7 @@ def save(database: Database, study: str, searches: Sequence[SearchRow]) -> None:
             asked = {"number": number, "asked": True, "spec": dumps(dict(one.spec))}
             statement = sqlite.insert(table).values(**place, **asked, created_ms=now_ms())
             connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=asked))
+        seal(connection, table, table.study_id == study_id)
 
 
 def conclude(database: Database, study: str, name: str, outcome: Mapping[str, Any] | None) -> None:
@@ -34,15 +36,18 @@ def conclude(database: Database, study: str, name: str, outcome: Mapping[str, An
         this = (table.study_id == study_id_of(connection, study), table.name == name)
         text = None if outcome is None else dumps(dict(outcome))
         connection.execute(update(table).where(*this).values(outcome=text))
+        seal(connection, table, *this)
 
 
 def read(database: Database, study: str) -> list[SearchRow]:
     """See Store.searches."""
     table = schema.Search
     with database.read() as connection:
+        of_study = table.study_id == study_id_of(connection, study)
+        refuse_changed(connection, table, of_study)
         rows = connection.execute(
             select(table.name, table.spec, table.outcome, table.asked)
-            .where(table.study_id == study_id_of(connection, study))
+            .where(of_study)
             .order_by(table.asked.desc(), table.number, table.name)
         ).all()
     return [

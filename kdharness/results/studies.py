@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from kdharness.core.errors import BadInput
 from kdharness.core.records import State, WantedRun
 from kdharness.results import outbox, schema
+from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import among, dumps, known_moment, listing, now_ms
 from kdharness.results.records import StudyChange, StudyRow, StudyText
@@ -64,10 +65,12 @@ def _keep_text(connection: Connection, study_id: int, text: str, path: str, spec
     if last is not None and last.text == text:
         of_last = schema.StudyText.number == last.number
         connection.execute(update(schema.StudyText).where(of_study, of_last).values(path=path, spec=spec))
+        seal(connection, schema.StudyText, of_study, of_last)
         return False
     number = 1 if last is None else last.number + 1
     row = {"study_id": study_id, "number": number, "text": text, "path": path, "spec": spec, "saved_ms": now_ms()}
     connection.execute(insert(schema.StudyText), row)
+    seal(connection, schema.StudyText, of_study, schema.StudyText.number == number)
     return True
 
 
@@ -96,6 +99,7 @@ def _ask(connection: Connection, study_id: int, name: str, prepared: Prepared) -
         schema.StudyRun,
         [{"study_id": study_id, "run_id": run_id} for run_id in prepared.runs if run_id not in asked],
     )
+    seal(connection, schema.StudyRun, schema.StudyRun.study_id == study_id, schema.StudyRun.crc.is_(None))
     complete = sum(row.state == "complete" for row in known.values())
     return len(new), complete, len(known) - complete
 
@@ -162,6 +166,9 @@ def _insert_labels(
     ]
     if rows:
         connection.execute(insert(schema.StudyLabel).prefix_with("OR REPLACE"), rows)
+        of_study = select(schema.StudyRun.study_run_id).where(schema.StudyRun.study_id == study_id)
+        fresh = (schema.StudyLabel.crc.is_(None), schema.StudyLabel.study_run_id.in_(of_study))
+        seal(connection, schema.StudyLabel, *fresh)
     outbox.mark_asked(connection, [ids[run_id] for run_id in (labels if changed is None else changed)])
 
 
@@ -210,6 +217,9 @@ def studies(database: Database, name: str | None = None) -> list[StudyRow]:
         states: dict[int, dict[State, int]] = {}
         for study_id, state, runs in connection.execute(counts):
             states.setdefault(study_id, {})[cast(State, state)] = runs
+        refuse_changed(
+            connection, schema.StudyText, schema.StudyText.study_id.in_(texts.with_only_columns(schema.Study.study_id))
+        )
         return [_study_row(row, states.get(row["study_id"], {})) for row in connection.execute(texts).mappings()]
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from kdharness.core.errors import BadInput
 from kdharness.results import schema
+from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, known_moment, moment, now_ms
 from kdharness.results.reading import metrics_of
@@ -19,6 +20,7 @@ _IMPORTS = select(schema.Teacher).where(schema.Teacher.origin == "imported").ord
 def imported(database: Database) -> list[ImportedTeacher]:
     """See Store.imported_teachers."""
     with database.read() as connection:
+        refuse_changed(connection, schema.Teacher, schema.Teacher.origin == "imported")
         return [_imported(row) for row in connection.execute(_IMPORTS).mappings()]
 
 
@@ -51,6 +53,7 @@ def add(
             raise BadInput(f"another teacher is called {name!r} already", remedy="choose another --name")
         row = {**this, "origin": "imported", "name": name, "path": path, "declared_top1": declared_top1}
         connection.execute(insert(schema.Teacher).values(**row, provenance=dumps(dict(provenance)), added_ms=now_ms()))
+        seal(connection, schema.Teacher, schema.Teacher.name == name)
         return _named(connection, name)
 
 
@@ -92,6 +95,7 @@ def _named(connection: Connection, name: str) -> ImportedTeacher:
 
 def _update(connection: Connection, name: str, **values: Any) -> None:
     connection.execute(update(schema.Teacher).where(schema.Teacher.name == name).values(**values))
+    seal(connection, schema.Teacher, schema.Teacher.name == name)
 
 
 def _imported(row: RowMapping) -> ImportedTeacher:

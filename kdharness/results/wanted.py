@@ -38,7 +38,7 @@ def prepare(wanted: Sequence[WantedRun]) -> Prepared:
         if key is None:
             key = keys[id(want.setting)] = want.setting.key
             if key not in prepared.settings:
-                prepared.settings[key] = _setting_row(key, want.setting)
+                prepared.settings[key] = setting_row(want.setting, key)
         run_id = RunKey(setting_key=key, seed=want.seed).run_id
         if run_id not in prepared.runs:
             prepared.runs[run_id] = _run_row(run_id, key, want.seed)
@@ -54,9 +54,10 @@ def prepare(wanted: Sequence[WantedRun]) -> Prepared:
     return prepared
 
 
-def _setting_row(key: str, setting: Setting) -> dict[str, Any]:
+def setting_row(setting: Setting, key: str | None = None) -> dict[str, Any]:
+    """The row of a setting, whose key may be known already."""
     return {
-        "setting_key": key,
+        "setting_key": key or setting.key,
         "canonical": canonical_json(setting),
         "dataset": setting.dataset,
         "student": setting.student,

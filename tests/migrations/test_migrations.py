@@ -1,7 +1,6 @@
 """Every database that was ever made can be read: it upgrades with all its rows, whole or not at all."""
 
 import json
-import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -17,6 +16,7 @@ from sqlalchemy import create_engine
 from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.results import upgrade as upgrade_module
+from kdharness.results.backup import parts_of
 from kdharness.results.schema import Table
 from kdharness.results.store import Store
 from kdharness.results.upgrade import upgrade
@@ -38,12 +38,12 @@ def rows(path: Path) -> dict[str, tuple[list[str], list[tuple]]]:
 
 
 def schema(path: Path) -> dict[str, str]:
-    """What `sqlite_master` says of every table and index, without white space and quotes."""
+    """What `sqlite_master` says of every table and index, in any order of columns and constraints."""
     connection = sqlite3.connect(path)
     found = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'"
     )
-    said = {name: sorted(re.sub(r"[\s\"]", "", line).rstrip(",") for line in sql.splitlines()) for name, sql in found}
+    said = {name: parts_of(sql) for name, sql in found}
     connection.close()
     return said
 

@@ -64,7 +64,7 @@ def test_an_older_copy_in_the_same_file_is_noticed(root, store, tmp_path):
     store.note_study("mini", "and another")
     newer = path.read_bytes()
     path.write_bytes(older)
-    with pytest.raises(EnvironmentRefused, match="last 2 commits .* are gone"):
+    with pytest.raises(EnvironmentRefused, match=r"last 2 commits .* are gone"):
         store.note_study("mini", "on top")
     store.close()
     assert refused(root, "2 commits") and path.read_bytes() == older, "and it is told again"

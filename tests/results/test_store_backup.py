@@ -1,15 +1,21 @@
 """A backup is whole whatever is written meanwhile; damage is found before a number is read."""
 
+import math
 import random
+import shutil
 import sqlite3
 import threading
 
 import pytest
-from sample_study import claim_one, finish, open_store, save, wanted
+from sample_study import claim_one, complete, finish, open_store, save, wanted
 
 from kdharness.core.errors import BadInput, EnvironmentRefused, KdHarnessError
+from kdharness.results import columns as columns_module
+from kdharness.results import schema
 from kdharness.results.backup import backup, look_into
+from kdharness.results.checksums import COVERED
 from kdharness.results.database import copied_from
+from kdharness.results.store import DrawRun, SearchRow
 
 
 def metrics(store):
@@ -93,6 +99,101 @@ def test_damage_is_named(finished, store, damage):
     connection.executescript(damage)
     connection.close()
     assert any(DAMAGE[damage] in problem for problem in look_into(finished))
+
+
+UNCOVERED = {
+    "runs": {"setting_key", "seed"},  # the run's id is made of them
+    "study_labels": {"study_label_id"},
+}
+"""What tables print of these, and another key vouches for."""
+
+
+@pytest.fixture
+def everything(store):
+    """The path of a database with a row in every table that is printed."""
+    save(store, wanted())
+    store.save_searches("mini", [SearchRow("KD", {"draws": 1})])
+    store.save_outcome("mini", "KD", {"winner": 0})
+    for number, row in enumerate(store.queue("mini")):
+        store.commit_epoch(lease := claim_one(store, row.run_id), 1, 10, {"train_loss": 0.5, "lr": math.inf}, None)
+        complete(store, lease)
+        store.save_draw("mini", "KD", number, 0, {"temperature": 3.0}, row.run_id, 123.0)
+        store.prune_draw("mini", "KD", number, 2)
+        store.save_draw_runs("mini", [DrawRun("KD", number, 1, 1, row.run_id)])
+    store.exclude([row.run_id], "for the test")
+    weights = {"model": "resnet20", "dataset": "digits", "weights_sha256": "7" * 64, "path": "teachers/7"}
+    store.add_teacher(name="mine", **weights, declared_top1=None, provenance={"file": "a.pth"})
+    store.verified("mine", measured_top1=98.25, fingerprint="f" * 64)
+    yield store._database.path
+
+
+@pytest.mark.parametrize("table", COVERED, ids=lambda table: table.__tablename__)
+def test_every_column_that_is_printed_has_its_checksum(everything, store, table):
+    """A text with another letter, a number with another last bit: each is named, and no other row is."""
+    store.close()
+    assert look_into(everything) == []
+    name = table.__tablename__
+    for column in COVERED[table]:
+        changed = everything.with_name("changed.db")
+        shutil.copy(everything, changed)
+        connection = sqlite3.connect(changed)
+        (found,) = connection.execute(f'SELECT max("{column}") FROM "{name}"').fetchone()
+        other = (
+            "changed"
+            if found is None
+            else found[:-1] + chr(ord(found[-1]) ^ 1)
+            if isinstance(found, str)
+            else found + 1
+        )
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+        connection.execute(f'UPDATE "{name}" SET "{column}" = ? WHERE "{column}" IS ?', (other, found))
+        connection.commit()
+        connection.close()
+        assert look_into(changed), column
+
+
+@pytest.mark.parametrize("column", ["dataset", "student", "teacher", "distiller", "validation", "epochs"])
+def test_a_settings_columns_are_those_of_its_canonical_form(everything, store, column):
+    store.close()
+    connection = sqlite3.connect(everything)
+    connection.execute(f"UPDATE settings SET {column} = {column} || 'x' WHERE {column} IS NOT NULL")
+    connection.commit()
+    connection.close()
+    assert any("not what its key says" in problem for problem in look_into(everything))
+
+
+def test_whatever_the_frame_reads_is_covered():
+    """A new column of study_labels or runs that a table prints is to be covered too."""
+    for column in columns_module._READ.values():
+        table = column.class_
+        if table is schema.Setting:
+            continue  # its row is compared with its canonical form, and that with its key
+        covered = {*COVERED[table], *UNCOVERED[table.__tablename__]}
+        assert column.key in covered, f"{table.__tablename__}.{column.key}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE study_labels SET label = 'KE' || substr(label, 3) WHERE label LIKE 'KD%'",
+        "UPDATE study_labels SET axes = replace(axes, '4', '5')",
+        "UPDATE runs SET teacher_sha256 = '6'",
+        "UPDATE runs SET numerics_keys = '[\"x\"]'",
+        "UPDATE study_runs SET run_id = run_id || 'x' WHERE study_run_id = 1",
+        "UPDATE exclusions SET reason = 'none'",
+        "UPDATE settings SET distiller = 'kc' WHERE distiller = 'kd'",
+    ],
+)
+def test_a_changed_row_gets_into_no_table(everything, store, change):
+    store.close()
+    connection = sqlite3.connect(everything)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    opened = open_store(everything.parent, create=False)
+    with pytest.raises(EnvironmentRefused, match="damaged"):
+        opened.columns("mini")
+    opened.close()
 
 
 def test_a_flipped_bit_never_becomes_a_wrong_number(finished, store, tmp_path):

@@ -47,7 +47,7 @@ def kept(home, run_id):
 def test_a_job_that_stood_still_does_not_replace_its_successors_weights(home, store, monkeypatch, run_id):
     """Stopped between its last sign of life and the rename; meanwhile another attempt takes the run and ends it."""
     paused, theirs = claimed(home, store, run_id), finished(2)
-    fsync, waits = os.fsync, [True]
+    fsync, waits, another = os.fsync, [True], os.getpid() + 1
 
     def stand_still(file):
         fsync(file)
@@ -56,7 +56,7 @@ def test_a_job_that_stood_still_does_not_replace_its_successors_weights(home, st
             store.reap(lambda owner: False)
             successor = claimed(home, store, run_id)
             with monkeypatch.context() as process:
-                process.setattr(os, "getpid", lambda pid=os.getpid(): pid + 1)
+                process.setattr(os, "getpid", lambda: another)
                 successor.finished(run_id, theirs)
 
     monkeypatch.setattr(os, "fsync", stand_still)
