@@ -5,6 +5,7 @@ begins a transaction itself, every write transaction is BEGIN IMMEDIATE behind a
 where the linked SQLite is free of the WAL-reset corruption bug (fixed in 3.51.3, 3.50.7 and 3.44.6).
 """
 
+import logging
 import shutil
 import sqlite3
 import time
@@ -19,10 +20,13 @@ from sqlalchemy.exc import DatabaseError
 from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results.commits import Count, gate_of, keep_journal, refuse_loss, remembered
 from kdharness.results.encoding import row_crc
-from kdharness.results.gate import gate, lock_holders
+from kdharness.results.gate import gate, lock_holders, parts_of
 from kdharness.results.mounts import mounted_on
 
+log = logging.getLogger(__name__)
+
 WAIT_SECONDS = 60.0
+_LOOK = "SELECT 1 FROM sqlite_master"
 
 
 def journal_mode(version: tuple[int, int, int]) -> str:
@@ -65,7 +69,7 @@ class Database:
         Raises Unavailable when the disk is full, the file gone or the lock held for a minute; EnvironmentRefused
         when it is damaged, or earlier commits are gone.
         """
-        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS) as held:
+        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS, _notice) as held:
             inode = self._is_still_there()
             with Count(self.path, inode, held) as count, self._writer.begin() as connection:
                 count.begin(connection)
@@ -106,6 +110,7 @@ def _engine(path: Path, *, foreign_keys: bool) -> Engine:
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must never begin a transaction itself
         mark = remembered(path)
+        _take(connection, path, _LOOK)
         for name, value in pragmas.items():
             connection.execute(f"PRAGMA {name}={value}")
         keep_journal(mark, path)
@@ -113,11 +118,34 @@ def _engine(path: Path, *, foreign_keys: bool) -> Engine:
 
     def begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("kdharness_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        raw: Any = connection.connection.driver_connection
+        _take(raw, path, "BEGIN IMMEDIATE" if write else "BEGIN", _LOOK)  # BEGIN alone takes no lock
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
     return engine
+
+
+def _take(raw: sqlite3.Connection, path: Path, *statements: str) -> None:
+    """Execute what takes a lock; while a foreign program has it, that is told."""
+    parts = list(parts_of(WAIT_SECONDS))
+    for number, seconds in enumerate(parts, 1):
+        raw.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+        try:
+            for statement in statements:
+                raw.execute(statement)
+            break
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or number == len(parts):
+                raise
+            _notice(f"it is locked by process {', '.join(lock_holders(path)) or 'unknown'}")
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+    raw.execute(f"PRAGMA busy_timeout={int(WAIT_SECONDS * 1000)}")
+
+
+def _notice(what: str) -> None:
+    log.warning("waiting for the results database: %s", what)
 
 
 @contextmanager

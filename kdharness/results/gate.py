@@ -4,20 +4,25 @@ SQLite's own waiting is unfair: saturated by 32 processes one of them waited 15 
 """
 
 import fcntl
+import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kdharness.core.errors import Unavailable
 
+NOTICE_SECONDS = 10.0
+"""Who waits for the database is told every so often what for."""
+
 
 @contextmanager
-def gate(path: Path, timeout: float) -> Iterator[int]:
+def gate(path: Path, timeout: float, notice: Callable[[str], None] = lambda _: None) -> Iterator[int]:
     """The open file `path`, with an exclusive `flock` on it and the holder's pid in its first line.
 
-    Raises Unavailable after `timeout` seconds, naming the holder, and where the file cannot be opened.
+    `notice` is told every ten seconds who holds it. Raises Unavailable after `timeout` seconds, naming the holder, and
+    where the file cannot be opened.
     """
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -30,7 +35,8 @@ def gate(path: Path, timeout: float) -> Iterator[int]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if not _wait(file, timeout):  # the waiting thread owns the file now and closes it when its turn comes
+        told = functools.partial(_tell, notice, path)
+        if not _wait(file, timeout, told):  # the waiting thread owns the file now and closes it when its turn comes
             raise Unavailable(
                 f"the write lock has been held by process {_holder(path)} for {timeout:g} s",
                 where=str(path),
@@ -44,8 +50,15 @@ def gate(path: Path, timeout: float) -> Iterator[int]:
         os.close(file)
 
 
-def _wait(file: int, timeout: float) -> bool:
-    """True when the lock is ours; False after `timeout`, then the file is closed by the thread that still waits."""
+def _tell(notice: Callable[[str], None], path: Path) -> None:
+    notice(f"its write lock is held by process {_holder(path)}")
+
+
+def _wait(file: int, timeout: float, waits: Callable[[], None]) -> bool:
+    """True when the lock is ours; False after `timeout`, then the file is closed by the thread that still waits.
+
+    `waits` is called as long as that lasts.
+    """
     # A blocking flock queues in order, polling does not; but it knows no timeout, hence the thread.
     decided = threading.Lock()
     locked = threading.Event()
@@ -61,11 +74,21 @@ def _wait(file: int, timeout: float) -> bool:
 
     threading.Thread(target=wait, name="gate", daemon=True).start()
     try:
-        locked.wait(timeout)
+        for seconds in parts_of(timeout):
+            if locked.wait(seconds):
+                break
+            waits()
     finally:
         with decided:
             given_up = not locked.is_set()
     return not given_up
+
+
+def parts_of(timeout: float) -> Iterator[float]:
+    """A wait cut into the pieces after which it is told of."""
+    while timeout > 0:
+        yield min(NOTICE_SECONDS, timeout)
+        timeout -= NOTICE_SECONDS
 
 
 def _holder(path: Path) -> str:

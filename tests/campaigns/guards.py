@@ -54,9 +54,37 @@ GUARDS = (
     Guard(
         "the gate before a write",
         "kdharness/results/database.py",
-        "gate(gate_of(self.path), WAIT_SECONDS) as held:",
+        "gate(gate_of(self.path), WAIT_SECONDS, _notice) as held:",
         "gate(self.path.with_name('no gate'), WAIT_SECONDS) as held:",
         DATABASE + "test_a_write_waits_at_the_gate",
+    ),
+    Guard(
+        "a finished file's name under its run's lease",
+        "kdharness/runtime/sink.py",
+        "publish = partial(put_in_place, beside, path)",
+        "publish = partial(put_in_place, beside, path)\n            publish()",
+        "tests/runtime/test_publishing.py::test_a_job_that_stood_still_does_not_replace_its_successors_weights",
+    ),
+    Guard(
+        "commits that are gone",
+        "kdharness/results/commits.py",
+        "if mark is not None and number < mark.number:",
+        "if False:",
+        "tests/results/test_commits.py::test_an_older_copy_in_the_same_file_is_noticed",
+    ),
+    Guard(
+        "a hot journal that was removed",
+        "kdharness/results/commits.py",
+        "_MOMENT)  # who has just undone the half puts the file back\n        mark = _read(path)",
+        "_MOMENT)\n        mark = None",
+        "tests/results/test_commits.py::test_half_a_commit_without_its_journal_is_not_taken_for_a_whole",
+    ),
+    Guard(
+        "the checksum of a row",
+        "kdharness/results/checksums.py",
+        "    if found is not None:",
+        "    if False:",
+        "tests/results/test_store_backup.py::test_a_changed_row_gets_into_no_table",
     ),
     Guard(
         "synchronous=FULL",

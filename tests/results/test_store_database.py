@@ -17,6 +17,7 @@ from sample_study import claim_one, open_store, save, wanted
 
 from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results import database as database_module
+from kdharness.results import gate as gate_module
 from kdharness.results import mounts as mounts_module
 from kdharness.results.commits import gate_of
 from kdharness.results.database import Database, journal_mode
@@ -247,6 +248,40 @@ def test_a_foreign_lock_is_an_error_with_a_remedy(store, tmp_path, monkeypatch):
     with database.write():
         pass
     database.close()
+
+
+@pytest.mark.parametrize("what", ["write", "read", "gate"])
+def test_who_is_waited_for_is_told_again_and_again(store, tmp_path, monkeypatch, caplog, what):
+    """Held a little longer than two notices; then the work is done as if nothing had been."""
+    monkeypatch.setattr(gate_module, "NOTICE_SECONDS", 0.1)
+    path = tmp_path / "home" / "results.db"
+    holder = [sys.executable, "-c", HOLDER, str(gate_of(path) if what == "gate" else path)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        threading.Timer(0.35, process.stdin.close).start()
+        if what == "read":
+            assert store.studies() == []
+        else:
+            assert save(store, wanted()).new == 3
+    said = [record.getMessage() for record in caplog.records]
+    assert all("waiting for the results database" in one for one in said)
+    assert sum(str(process.pid) in one for one in said) >= 2
+    with store._database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60000
+
+
+HOLDER = """
+import fcntl, os, sqlite3, sys
+if sys.argv[1].endswith(".gate"):
+    file = open(sys.argv[1], "w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print(os.getpid(), file=file, flush=True)
+else:
+    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_the_holders_of_a_lock_are_named(tmp_path):
