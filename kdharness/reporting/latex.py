@@ -17,6 +17,9 @@ _ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u03
 _LETTERS = set("ßøØæÆœŒłŁåÅ")
 """What pdfLaTeX prints in its oldest font encoding; letters with another accent lose it."""
 
+_LAST_LETTER = "\u017f"
+"""Of those that LaTeX's UTF-8 surely knows (Latin-1 and Latin Extended-A): one that it does not know is an error."""
+
 _CAPITALS = {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"}
 """Greek capitals that have a command; the others look Latin and have none."""
 
@@ -40,7 +43,7 @@ def _character(character: str) -> str:
         return character
     parts = unicodedata.normalize("NFD", character)
     if len(parts) > 1 and parts[0].isascii():
-        return character if set(parts[1:]) <= _ACCENTS else parts[0]
+        return character if set(parts[1:]) <= _ACCENTS and character <= _LAST_LETTER else parts[0]
     if "Α" <= character <= "ω":
         return _greek(character)
     if unicodedata.category(character).startswith("C"):

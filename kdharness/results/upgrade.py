@@ -46,5 +46,10 @@ def upgrade(path: Path) -> Path | None:
 def _back_up(path: Path, version: str) -> Path:
     """A whole copy, made by SQLite: a copied file of a database in use may lack committed rows."""
     backup = path.with_name(f"{path.name}.{version}-{time.time_ns()}.backup")
-    copy_into(path, backup)
+    beside = backup.with_name(f".{backup.name}.tmp")
+    try:
+        copy_into(path, beside)
+        beside.replace(backup)
+    finally:
+        beside.unlink(missing_ok=True)
     return backup

@@ -14,6 +14,7 @@ from kdharness.core.errors import EnvironmentRefused, ExitCode, Unavailable
 from kdharness.core.home import Home
 from kdharness.runtime import parent
 from kdharness.runtime.options import JOB_DEFAULTS, JobOptions
+from kdharness.training.files import make_directory
 
 KEEP_FREED_MEMORY = ":".join(
     f"glibc.malloc.{name}={value}"
@@ -73,7 +74,7 @@ class SubprocessExecutor:
         job = ("job", "--home", str(self._home.root), "--slot", slot, *self._options.arguments())
         arguments = (*self._command, *job, *run_ids)
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(log.parent)
             with log.open("ab") as output:
                 process = subprocess.Popen(
                     arguments,

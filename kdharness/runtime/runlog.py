@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from kdharness.core.home import Home
+from kdharness.training.files import make_directory
 
 log = logging.getLogger("kdharness.run")
 
@@ -21,7 +22,7 @@ def run_logs(home: Home, headers: Mapping[str, str]) -> Iterator[None]:
     handlers = []
     for run_id, header in headers.items():
         path = home.log(run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"=== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC · {header}\n")
         handler = logging.FileHandler(path, encoding="utf-8")  # opened for appending: other writers' lines stay whole

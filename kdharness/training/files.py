@@ -30,7 +30,7 @@ def write_beside(path: Path, data: bytes) -> Path:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         try:
             with beside.open("wb") as file:
                 file.write(data)
@@ -49,19 +49,32 @@ def put_in_place(beside: Path, path: Path) -> None:
     try:
         if beside.exists() or not path.exists():
             beside.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_names(path.parent)
     except OSError as error:
         raise _refused(path, 0, error) from error
+
+
+def make_directory(folder: Path) -> None:
+    """Make it, and those above it, durably. Raises OSError."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        _sync_names(made.parent)
 
 
 def too_many_files(error: OSError) -> str:
     """What EMFILE and ENFILE mean, in words."""
     whose = "this process" if error.errno == errno.EMFILE else "this machine"
     return f"{whose} has as many open files as it may"
+
+
+def _sync_names(folder: Path) -> None:
+    """Make the names in the directory durable."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _refused(path: Path, size: int, error: OSError) -> EnvironmentRefused:
