@@ -106,9 +106,7 @@ def test_who_cannot_be_replayed_is_told_why_once(
     (only,) = said(caplog)["odd"]
     assert "operation by operation" in only and why in only
     assert "good" not in said(caplog)
-    assert recorder.replayed == 2 * (
-        (8 - 2) + (4 - 2)
-    )  # its teacher too: whole and short batches, but for two
+    assert recorder.replayed == 2 * ((8 - 2) + (4 - 2))  # its teacher too: whole and short batches, but for two
     for each, method in (("odd", name), ("good", "taught")):
         alone = Recorder()
         train_cohort([member(setting(method, recipe=LONG))], ToyData(), Execution(graphs=False), alone)
