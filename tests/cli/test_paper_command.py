@@ -46,7 +46,7 @@ def own(finished, tmp_path):
     with sqlite3.connect(home / "results.db") as database:
         ((number, spec),) = database.execute("SELECT number, spec FROM study_texts").fetchall()
         asked = json.loads(spec) | {"figures": [{"kind": "curves"}, {"kind": "reliability"}]}
-        database.execute("UPDATE study_texts SET spec = ? WHERE number = ?", (json.dumps(asked), number))
+        database.execute("UPDATE study_texts SET spec = ?, crc = NULL WHERE number = ?", (json.dumps(asked), number))
     database.close()
     return home
 
