@@ -110,11 +110,6 @@ def _said(one: Hours) -> str:
     return f"{hour(one.total)} {'core ' if one.device.startswith('cpu') else ''}hours on {one.device}"
 
 
-def _row(one: Hours) -> str:
-    values = [*(one.hours[kind] for kind in KINDS), one.total]
-    return " & ".join([escape(one.device), *map(hour, values), f"{one.attempts}"]) + r" \\"
-
-
 def hour(value: float) -> str:
     """`123.4`, `0.0271`: three digits at least, never an exponent."""
     if value >= 100 or value == 0:
