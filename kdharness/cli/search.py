@@ -27,7 +27,7 @@ def show(
     study: StudyName,
     row: Annotated[str | None, typer.Option("--row", metavar="LABEL", help="Only this row's search.")] = None,
     figures: Annotated[
-        Path | None, typer.Option("--figures", metavar="DIR", help="Write figures here, as PDF and PNG.")
+        Path | None, typer.Option("--figures", metavar="DIR", help="Write figures here: PDF, PNG and caption.")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the best draws.")] = 5,
     home: HomeOption = None,
@@ -39,9 +39,12 @@ def show(
 
     views = search_views(Store(Home.at(home)), study, row)
     if figures is not None:
-        from kdharness.reporting.search_figures import draw_searches
+        from kdharness.runtime.figures import require_matplotlib, write_drawings
 
-        for path in draw_searches([_plot(view) for view in views], figures, f"{study}-search"):
+        require_matplotlib()
+        from kdharness.reporting.figures.searches import search_figures
+
+        for path in write_drawings(figures, search_figures([_plot(view) for view in views], f"{study}-search")):
             typer.echo(f"wrote {path}", err=as_json)
     if as_json:
         echo_json([_form(view) for view in views])
@@ -133,14 +136,19 @@ def _text(value: Any) -> str:
 
 
 def _plot(view: "SearchView") -> Any:
-    from kdharness.reporting.search_figures import SearchPlot
+    from kdharness.reporting.figures.searches import SearchPlot
 
+    record = view.record
     return SearchPlot(
         title=view.title,
-        metric=view.record.maximize,
+        metric=record.maximize,
+        sampler=record.sampler,
+        images=record.validation_images,
+        schedule=str(record.fractions[0]),
         values=[one.value for one in view.draws],
-        params={name: [one.params.get(name) for one in view.draws] for name in view.record.ranges},
-        logarithmic=frozenset(name for name, one in view.record.ranges.items() if getattr(one, "log", False)),
+        winner=view.winner,
+        params={name: [one.params.get(name) for one in view.draws] for name in record.ranges},
+        logarithmic=frozenset(name for name, one in record.ranges.items() if getattr(one, "log", False)),
         importance=view.importance,
         expected=view.expected,
         costs=[one.cost for one in view.draws],

@@ -59,6 +59,12 @@ _FREE = (
 )
 
 
+_TEACHERS = (
+    select(schema.RunNeed.needs_run_id)
+    .join(schema.Run, schema.Run.run_id == schema.RunNeed.run_id)
+    .where(schema.Run.state.in_(("waiting", "running")))
+)
+"""Runs that others wait for."""
 _later = aliased(schema.Attempt)
 ALONE = (
     select(schema.Attempt.run_id)
@@ -234,10 +240,13 @@ def retry(database: Database, study: str, run_ids: Sequence[str] | None) -> int:
     """See Store.retry."""
     states = RETRIED if run_ids is None else (*RETRIED, "diverged", "pruned")
     with database.write() as connection:
-        chosen = _chosen(connection, study, run_ids, states)
-        again = {"state": "waiting", "futile": 0, "finished_ms": None, "reason": None, "message": None}
-        connection.execute(_CHOSEN, {"chosen": listing(chosen), **again})
-        outbox.mark_runs(connection, chosen, "state")
+        return _wait_again(connection, _chosen(connection, study, run_ids, states))
+
+
+def _wait_again(connection: Connection, chosen: Sequence[str]) -> int:
+    again = {"state": "waiting", "futile": 0, "finished_ms": None, "reason": None, "message": None}
+    connection.execute(_CHOSEN, {"chosen": listing(chosen), **again})
+    outbox.mark_runs(connection, chosen, "state")
     return len(chosen)
 
 
@@ -251,10 +260,18 @@ def prune(database: Database, study: str, run_ids: Sequence[str], message: str) 
     return _stop(database, study, run_ids, "pruned", message)
 
 
+def wake(database: Database, study: str, run_ids: Sequence[str]) -> int:
+    """See Store.wake."""
+    with database.write() as connection:
+        return _wait_again(connection, _chosen(connection, study, run_ids, ("pruned",)))
+
+
 def _stop(database: Database, study: str, run_ids: Sequence[str] | None, state: State, message: str | None) -> int:
     """End the study's waiting and running runs (or the named ones of them) over their owners' heads."""
     with database.write() as connection:
         chosen = _chosen(connection, study, run_ids, ("waiting", "running"))
+        if state == "pruned":
+            chosen = [run_id for run_id in chosen if run_id not in set(connection.scalars(_TEACHERS))]
         if run_ids is None:
             others = schema.StudyRun.study_id != study_id_of(connection, study)
             shared = set(connection.scalars(select(schema.StudyRun.run_id).where(others)))

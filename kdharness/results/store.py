@@ -296,8 +296,12 @@ class Store:
         return holding.cancel(self._database, study, run_ids)
 
     def prune(self, study: str, run_ids: Sequence[str], message: str) -> int:
-        """How many of the study's runs were ended as pruned: those that were waiting or running."""
+        """How many of the study's runs were ended as pruned: those that were waiting or running, and teach no other."""
         return holding.prune(self._database, study, run_ids, message)
+
+    def wake(self, study: str, run_ids: Sequence[str]) -> int:
+        """How many of the study's runs were pruned and wait again, to go on from their last checkpoint."""
+        return holding.wake(self._database, study, run_ids)
 
     # What people say of it
 

@@ -106,18 +106,22 @@ def toy_case() -> "Drawing":
 
 
 def write_drawings(folder: Path, drawings: Sequence["Drawing"]) -> list[Path]:
-    """Each as PDF, PNG and the text that belongs under it; the paths."""
+    """Each as PDF, PNG and the text that belongs under it; the paths. Raises EnvironmentRefused."""
     from kdharness.reporting.figures.drawing import files_of
 
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for drawing in drawings:
-        for ending, content in files_of(drawing).items():
-            path = folder / f"{drawing.name}.{ending}"
-            unfinished = path.with_name(f".{path.name}")
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-            paths.append(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawing in drawings:
+            for ending, content in files_of(drawing).items():
+                path = folder / f"{drawing.name}.{ending}"
+                unfinished = path.with_name(f".{path.name}")
+                unfinished.write_bytes(content)
+                unfinished.replace(path)
+                paths.append(path)
+    except OSError as error:
+        what = f"figures cannot be written: {error.strerror}"
+        raise EnvironmentRefused(what, where=str(folder), remedy="name another folder") from error
     return paths
 
 

@@ -27,6 +27,7 @@ class RunOutcome:
 
     exit_code: ExitCode
     total: int
+    """Without those that a search gave up on purpose."""
     complete: int
     trained: int
     """Runs that jobs of this call finished."""

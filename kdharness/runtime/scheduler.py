@@ -200,7 +200,7 @@ class _Runner:
         unfinished = sum(self._state(row) in ("waiting", "running") for row in self._queue) - len(blocked)
         return RunOutcome(
             exit_code=self._ending.exit_code(unfinished=unfinished, bad=bool(failed or blocked)),
-            total=len(self._queue),
+            total=sum(row.state != "pruned" for row in self._queue),
             complete=sum(row.state == "complete" for row in self._queue),
             trained=sum(row.state == "complete" and row.run_id in self._jobs.brought for row in self._queue),
             failed=failed,

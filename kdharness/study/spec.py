@@ -218,8 +218,8 @@ DatasetPart = Annotated[
 class Finalists(Part):
     """The best draws, trained again with more seeds before one is chosen."""
 
-    keep: Annotated[int, Field(ge=1, le=1000)]
-    seeds: Annotated[int, Field(ge=1, le=100)]
+    keep: Annotated[int, Field(ge=1, le=1000)] = 5
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
     """How many more; the choice is made by these alone."""
 
 

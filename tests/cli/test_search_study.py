@@ -43,8 +43,10 @@ def test_search_draws_validate_and_finals_use_the_best(kdharness, tmp_path, monk
     assert shown.code == 0, shown.err
     assert "3 of 3 draws by tpe, validation 144; draw" in shown.out and "expected best" in shown.out
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        f"searched-search-{name}.{form}" for name in ("1", "budget") for form in ("pdf", "png")
+        f"searched-search-{name}.{form}" for name in ("1", "budget") for form in ("pdf", "png", "txt")
     }
+    refused = kdharness("search", "show", "searched", "--home", home, "--figures", file)
+    assert refused.code == 3 and "figures cannot be written: File exists" in refused.err
     (view,) = json.loads(kdharness("search", "show", "searched", "--home", home, "--json").out)
     assert [one["value"] for one in view["draws"]] == [row["metrics"]["val_top1_last"] for row in draws]
     assert view["record"]["ranges"] == {"temperature": {"float": [1.0, 16.0], "log": True}}

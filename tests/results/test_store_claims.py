@@ -229,6 +229,19 @@ def test_ends_retry_and_cancel(store):
         store.end(claim_one(store, ids[0]), "complete", reason="", message="")
 
 
+def test_pruned_runs_wait_again_and_nobody_who_teaches_is_pruned(store):
+    save(store, wanted(seeds=(0, 1)))
+    teacher, *ids = [row.run_id for row in store.queue()]
+    assert store.prune("mini", [teacher, *ids], "below the median") == 2, "others wait for the teacher"
+    assert [row.state for row in store.queue()] == ["waiting", "pruned", "pruned"]
+    assert store.wake("mini", [teacher, ids[0]]) == 1
+    assert [row.state for row in store.queue()] == ["waiting", "waiting", "pruned"]
+    assert store.run(ids[0]).message is None
+    store.cancel("mini", [ids[0]])
+    assert store.wake("mini", ids[:1]) == 0, "what a person ended stays so"
+    assert store.prune("mini", [teacher], "nobody is left to be taught") == 1
+
+
 def test_an_owner_is_its_process_and_no_other():
     me = Owner.current()
     assert is_alive(me)

@@ -30,36 +30,48 @@ tables: [{}]
 """
 
 
+RUNG = 9
+"""Of 12 epochs: 3/4."""
+
+
 def value(constants, seed: int, epoch: int) -> float:
     """Rises to its end; best at temperature 3 and a weight of 1."""
     distance = abs(math.log(constants["temperature"] / 3)) + abs(constants["kd_weight"] - 1)
     return (90 - distance + 0.01 * seed) * (0.5 + epoch / 24)
 
 
+def asked(shorter: str):
+    return expand(parse_study(STUDY.replace("SHORTER", shorter).encode(), "killed.yaml"), data=Path("nowhere"))
+
+
 def run(root: str, shorter: str, slots: int) -> None:
-    """Bring the study to its end; epochs of runs that watch themselves being pruned end one by one."""
+    """Bring the study to its end; where prefixes are pruned, a draw's first job stops at the rung."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     scheduler.TICK_SECONDS, scheduler.LOOK_SECONDS = 0.0005, 0.001
     home = Home(Path(root))
     store = Store(home, create=True)
-    expansion = expand(parse_study(STUDY.replace("SHORTER", shorter).encode(), "killed.yaml"), data=Path("nowhere"))
+    expansion = asked(shorter)
     search = Search(expansion, store)
     store.save_study("killed", expansion.study.text, expansion.wanted, path="killed.yaml", spec={})
     search.advance()
 
     def job(run_ids, slot):
         leases = store.claim(run_ids, Owner.current(), slot=slot)
-        for lease in leases or ():
+        if leases is None:
+            return ExitCode.LEASE_LOST
+        code = ExitCode.DONE
+        for lease in leases:
             setting, seed = store.setting(lease.run_id)
-            whole = setting.recipe.epochs
-            if setting.distiller == "kd" and setting.validation:
-                for epoch in [9] if whole == 12 and store.run(lease.run_id).epoch < 9 else []:  # the rung of a prefix
-                    saved = Checkpoint(f"{lease.run_id}-{lease.fence}-{epoch}", "0" * 64, epoch, epoch, 1)
-                    store.commit_epoch(lease, epoch, epoch, {"val_top1": value(setting.constants, seed, epoch)}, saved)
             is_draw = setting.distiller == "kd" and setting.validation > 0
+            if is_draw and "prefix" in shorter and store.run(lease.run_id).epoch < RUNG:
+                saved = Checkpoint(f"{lease.run_id}-{lease.fence}", "0" * 64, RUNG, RUNG, 1)
+                store.commit_epoch(lease, RUNG, RUNG, {"val_top1": value(setting.constants, seed, RUNG)}, saved)
+                store.release(lease, reason="signal")
+                code = ExitCode.STOPPED
+                continue
             last = {"val_top1_last": value(setting.constants, seed, 12)} if is_draw else {}
             store.complete(lease, last, {}, "0" * 64, None, None)
-        return ExitCode.DONE if leases is not None else ExitCode.LEASE_LOST
+        return code
 
     scheduler.run_study(
         store,

@@ -8,7 +8,7 @@ import pytest
 from pretended_search import run, whole_list
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pretended_search", "kdharness.study.searching.search", "optuna"])
+PROCESSES.set_forkserver_preload(["ready_search", "optuna", "optuna.samplers._tpe.sampler", "optuna.pruners"])
 
 
 def finish(root, shorter: str, slots: int) -> float:
@@ -21,7 +21,7 @@ def finish(root, shorter: str, slots: int) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("shorter", ["rungs: [1/4, 1/2, 1]"])
+@pytest.mark.parametrize("shorter", ["rungs: [1/4, 1/2, 1]", "rungs: [3/4, 1], prefix: hyperband"])
 def test_a_search_that_is_killed_anywhere_draws_the_same_on_any_slots(shorter, tmp_path):
     seconds = finish(tmp_path / "undisturbed", shorter, 2)
     randomness, killed = random.Random(shorter), 0
@@ -38,3 +38,4 @@ def test_a_search_that_is_killed_anywhere_draws_the_same_on_any_slots(shorter, t
     assert lists[0] == lists[1]
     draws = [one for one in lists[0] if len(one) == 5]
     assert len(draws) == 10
+    assert any(one[4] for one in draws) == ("prefix" in shorter)

@@ -68,8 +68,9 @@ class FakeStore:
         self.results.update(dict.fromkeys(ended, ("pruned", {})))
         return len(ended)
 
-    def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int:
-        return len([self.results.pop(run_id) for run_id in run_ids or ()])
+    def wake(self, study: str, run_ids: Sequence[str]) -> int:
+        pruned = [run_id for run_id in run_ids if self.results.get(run_id, ("",))[0] == "pruned"]
+        return len([self.results.pop(run_id) for run_id in pruned])
 
     def _ended(self, one: Any) -> Any:
         state, metrics = self.results.get(one.run_id, ("waiting", {}))

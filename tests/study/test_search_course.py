@@ -8,6 +8,8 @@ from study_texts import expanded
 
 from kdharness.core.records import WantedRun
 from kdharness.study.cost import student_cost
+from kdharness.study.searching.course import stand
+from kdharness.study.searching.points import read_points
 from kdharness.study.searching.search import Search
 
 FINALISTS = "finalists: {keep: 2, seeds: 3}"
@@ -139,10 +141,9 @@ def test_a_loser_among_the_finalists_is_trained_no_more_and_stands_in_the_list()
     store = FakeStore(value)
     search = to_the_end(searching("draws: 3, finalists: {keep: 3, seeds: 6}"), store)
     (row,) = search._rows
-    from kdharness.study.searching.course import stand
-
-    now = stand(row.record, row.points())
-    coldest = min(row.points(), key=lambda point: point.params["temperature"]).number
+    points = read_points(store, "sound", row.name, row.record)[0]
+    now = stand(row.record, points)
+    coldest = min(points, key=lambda point: point.params["temperature"]).number
     assert now.winner == coldest and set(now.finalists) == {0, 1, 2}
     assert {one.number: one.n for one in now.dropped} == {number: 4 for number in (0, 1, 2) if number != coldest}
     assert all("Wilcoxon" in one.why for one in now.dropped)

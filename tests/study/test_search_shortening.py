@@ -13,6 +13,7 @@ from kdharness.study.images import dataset_of
 from kdharness.study.resolve import settle, template
 from kdharness.study.rows import rows
 from kdharness.study.searching.course import stand
+from kdharness.study.searching.points import read_points
 from kdharness.study.searching.schedule import scaled, shortened
 from kdharness.study.searching.search import Search
 
@@ -68,7 +69,7 @@ def test_the_best_of_each_rung_are_trained_on_the_next() -> None:
     value = {number: store.results[draw.run_id][1]["val_top1_last"] for (_, number), draw in store.saved.items()}
     climbed = sorted(value, key=lambda number: -value[number])
     assert {number for number in epochs if len(epochs[number]) > 1} == set(climbed[:7])
-    now = stand(row.record, row.points())
+    now = stand(row.record, read_points(store, "sound", row.name, row.record)[0])
     assert now.winner == climbed[0]
     assert sorted((one.number, one.n) for one in now.dropped) == sorted(
         [(number, 1) for number in climbed[7:]] + [(number, 2) for number in climbed[1:7]]
@@ -97,9 +98,11 @@ def test_a_draw_that_fails_on_a_rung_is_dropped() -> None:
     search.advance()
     assert {run.number for run in store.later.values()} <= {1, 2, 3}
     (row,) = search._rows
-    assert [(one.number, one.why) for one in stand(row.record, row.points()).dropped if one.number == 0] == [
-        (0, "no val_top1_last")
-    ]
+    assert [
+        (one.number, one.why)
+        for one in stand(row.record, read_points(store, "sound", row.name, row.record)[0]).dropped
+        if one.number == 0
+    ] == [(0, "no val_top1_last")]
 
 
 def test_draws_rungs_and_finalists_come_out_the_same_after_stops_anywhere() -> None:
@@ -157,8 +160,7 @@ def test_prunings_are_a_function_of_the_study(pruner: str) -> None:
     stopped = [run_id for run_id, (state, _) in watched.results.items() if state == "pruned"]
     assert stopped and all(len(watched.epochs[run_id]) < 30 for run_id in stopped), "they were not trained to the end"
     (row,) = search._rows
-    assert row._watch is not None
-    now = stand(row.record, row._watch.pruned(row.points()))
+    now = stand(row.record, read_points(watched, "sound", row.name, row.record)[0])
     gone = {one.number for one in now.dropped}
     assert gone == {number for number, epoch in pruned(late).items() if epoch is not None}
     assert now.winner not in gone
@@ -179,14 +181,42 @@ def test_the_median_prunes_who_is_below_it_among_earlier_generations() -> None:
         whole += [value[number] for number in range(first, first + 4) if pruned(store)[number] is None]
 
 
-def test_a_run_that_another_search_pruned_goes_on() -> None:
+@pytest.mark.parametrize("rungs", ["", f", {RUNGS}", f", {PREFIX}: median"], ids=["whole", "rungs", "prefix"])
+@pytest.mark.parametrize("finalists", ["", ", finalists: {keep: 1, seeds: 1}"], ids=["", "finalists"])
+def test_a_run_that_another_search_pruned_goes_on(rungs: str, finalists: str) -> None:
+    """On whichever rung and with whichever seed this one wants it whole; it is as if nobody had pruned it."""
+    text = searching(f"draws: 2{rungs}{finalists}")
+    undisturbed = FakeStore()
+    to_the_end(text, undisturbed)
     store = FakeStore()
-    search = Search(expanded(searching("draws: 2")), store)
+    search = Search(expanded(text), store)
     search.advance()
-    run = store.waiting()[0]
-    store.prune("", [run.run_id], "")
-    search.advance()
-    assert run in store.waiting()
+    pruned: set[str] = set()
+    for _ in range(20):
+        if not (waiting := store.waiting()):
+            break
+        for run in waiting:
+            if run.run_id in pruned:
+                store.finish(run)
+            else:  # the first time somebody else ends it
+                pruned.add(run.run_id)
+                store.prune("", [run.run_id], "")
+        assert search.advance() > 0 or search.is_done, "the queue is read again where runs wait again"
+    assert search.is_done and len(pruned) == sum(run.purpose == "search" for run in store.runs.values())
+    assert (store.outcomes, store.runs, store.later) == (undisturbed.outcomes, undisturbed.runs, undisturbed.later)
+
+
+def test_what_a_search_has_pruned_stays_so_when_another_brings_it_to_its_end() -> None:
+    text = searching(f"draws: 14, {PREFIX}: median")
+    store = FakeStore()
+    to_the_end(text, store)
+    (one, before) = next(iter(store.outcomes.items()))
+    gone = [draw for draw in store.saved.values() if draw.pruned_epoch is not None]
+    assert gone
+    for draw in gone:
+        store.results[draw.run_id] = ("complete", {"val_top1_last": 99.0})  # it would have won
+    Search(expanded(text), store).advance()
+    assert store.outcomes == {one: before}
 
 
 def test_nothing_is_judged_before_the_first_drop() -> None:

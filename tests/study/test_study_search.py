@@ -2,10 +2,11 @@
 
 import builtins
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fake_search import SEARCHED, FakeStore, to_the_end
+from fake_search import SEARCH, SEARCHED, FakeStore, to_the_end
 from study_texts import SOUND, expanded
 
 from kdharness.core.errors import EnvironmentRefused
@@ -39,16 +40,55 @@ def test_a_stop_in_the_middle_of_a_generation_changes_nothing(saves: int, undist
     assert store.params() == undisturbed.params()
 
 
-def test_searches_of_earlier_versions_go_on_where_they_were(undisturbed: FakeStore) -> None:
-    """A change here makes every user search again: frozen as the first version drew them."""
-    assert {name for name, _ in undisturbed.saved} == {"dkd#936495cc"}
-    last = {"temperature": 4.912142623232844, "warmup": 2, "standardize": "zscore", "recipe.lr": 0.010278862430692867}
+def test_draws_stay_what_they_were(undisturbed: FakeStore) -> None:
+    """A change here makes every user search again: frozen as the first version with one stream drew them."""
+    assert {name for name, _ in undisturbed.saved} == {"dkd#7a302b68"}
+    last = {"temperature": 3.568442330136583, "warmup": 2, "standardize": "none", "recipe.lr": 0.03885560590315139}
     assert undisturbed.params()[13] == pytest.approx(last)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name", "last"),
+    [
+        ("tpe", "dkd#936495cc", (4.912142623232844, 2, "zscore", 0.010278862430692867)),
+        ("random", "dkd#9dc31bbf", (2.308995128673367, 5, "zscore", 0.016386962295455325)),
+    ],
+)
+def test_a_search_that_began_with_a_stream_of_its_own_goes_on_with_it(
+    sampler: str, name: str, last: tuple[Any, ...], undisturbed: FakeStore
+) -> None:
+    """As an earlier version would have drawn: frozen as it did."""
     store = FakeStore()
-    to_the_end(SEARCHED.replace("draws: 14", "draws: 14, sampler: random"), store)
-    assert {name for name, _ in store.saved} == {"dkd#9dc31bbf"}
-    last = {"temperature": 2.308995128673367, "warmup": 5, "standardize": "zscore", "recipe.lr": 0.016386962295455325}
-    assert store.params()[13] == pytest.approx(last)
+    store.runs.update(undisturbed.runs)
+    first = next(draw for (_, number), draw in undisturbed.saved.items() if number == 0)  # the paper's in every stream
+    store.saved[name, 0] = replace(first, label=name)
+    to_the_end(SEARCHED.replace("draws: 14", f"draws: 14, sampler: {sampler}"), store)
+    assert {name for name, _ in store.saved} == {name}
+    assert store.params()[13] == pytest.approx(
+        dict(zip(("temperature", "warmup", "standardize", "recipe.lr"), last, strict=True))
+    )
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_no_row_is_luckier_in_its_random_numbers(sampler: str) -> None:
+    """Rows with equal ranges get equal random draws; where names or bounds differ, the same points of the unit cube."""
+    rows = """\
+  - {name: kd, temperature: {float: [1, 16], log: true}, kd_weight: {float: [0, 1]}}
+  - {name: kd, standardize: zscore, label: LS, temperature: {float: [1, 16], log: true}, kd_weight: {float: [0, 1]}}
+  - {name: kd, standardize: mean, label: other, temperature: {float: [2, 32], log: true}, kd_weight: {float: [1, 3]}}
+"""
+    before, after = SOUND.split("  - none\n")[0], SOUND[SOUND.index("seeds:") :]
+    text = before + rows + after + SEARCH.replace("draws: 14", f"draws: 10, sampler: {sampler}")
+    store = FakeStore(lambda run: float(run.setting.constants["temperature"]) * (-1) ** len(run.label))
+    to_the_end(text, store)
+    kd, ls, other = (
+        [draw.params for (name, _), draw in sorted(store.saved.items()) if name.startswith(label + "#")][1:]
+        for label in ("kd", "LS", "other")
+    )
+    assert len(kd) == 9 and kd == ls
+    assert [(one["temperature"], one["kd_weight"]) for one in other] == [
+        (pytest.approx(2 * one["temperature"]), pytest.approx(1 + 2 * one["kd_weight"])) for one in kd
+    ]
 
 
 def test_the_first_draw_is_the_default_brought_into_the_ranges(undisturbed: FakeStore) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from kdharness.core.records import State
 from kdharness.results.records import Draw, DrawRun
-from kdharness.study.searching.course import Point, Result
+from kdharness.study.searching.course import Point, Result, Training
 from kdharness.study.searching.record import SearchRecord
 
-ENDED = frozenset({"complete", "failed", "diverged", "cancelled", "pruned"})
+ENDED = frozenset({"complete", "failed", "diverged", "cancelled"})
+"""A run that was pruned has not: what one draw gave up, another may want whole."""
 
 
 class DrawStore(Protocol):
@@ -21,8 +21,8 @@ class DrawStore(Protocol):
 
 def read_points(
     store: DrawStore, study: str, name: str, record: SearchRecord
-) -> tuple[list[Point], dict[int, dict[str, State]]]:
-    """The stored draws that all search pairs have, in number order; by number the states of their first runs."""
+) -> tuple[list[Point], dict[Training, list[str]]]:
+    """The stored draws that all search pairs have, in number order; by training its runs that stand still, pruned."""
     first = record.seeds[0]
     draws: dict[int, dict[str, Draw]] = {}
     trainings: dict[int, dict[tuple[int, int], dict[str, Draw | DrawRun]]] = {}
@@ -33,22 +33,28 @@ def read_points(
         for run in store.draw_runs(study, name + place):
             trainings.setdefault(run.number, {}).setdefault((run.rung, run.seed), {})[pair] = run
     points: list[Point] = []
-    states: dict[int, dict[str, State]] = {}
+    still: dict[Training, list[str]] = {}
     while len(of := draws.get(len(points), {})) == len(record.pairs):
         draw = of[record.pairs[0]]
-        states[draw.number] = {one.run_id: one.state for one in of.values()}
+        results = {at: _result(runs, record) for at, runs in trainings[draw.number].items()}
+        if draw.pruned_epoch is not None:  # whatever its run came to for others
+            results[0, first] = Result(True)
+        for (rung, seed), runs in trainings[draw.number].items():
+            if not results[rung, seed].ended:
+                pruned = [run.run_id for run in runs.values() if run.state == "pruned"]
+                still[draw.number, rung, seed] = pruned
         points.append(
             Point(
                 draw.number,
                 draw.generation,
                 dict(draw.params),
-                {at: _result(runs, record) for at, runs in trainings[draw.number].items()},
+                results,
                 tuple(one.run_id for one in of.values()),
                 None if draw.cost is None else sum(one.cost or 0.0 for one in of.values()),
                 draw.pruned_epoch,
             )
         )
-    return points, states
+    return points, still
 
 
 def _result(runs: Mapping[str, Draw | DrawRun], record: SearchRecord) -> Result:

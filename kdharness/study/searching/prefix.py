@@ -38,15 +38,16 @@ class Judged:
 
 
 def judge(
-    record: SearchRecord, name: str, points: Sequence[Point], values: Mapping[int, Sequence[float]]
+    record: SearchRecord, brackets: str, points: Sequence[Point], values: Mapping[int, Sequence[float]]
 ) -> dict[int, Judged]:
-    """By number; `values` are those at the rungs that a draw has reached, in order."""
+    """By number; `values` are those at the rungs that a draw has reached, in order. `brackets`: what hyperband's
+    choice of a draw's bracket comes from, with its number."""
     found: dict[int, Judged] = {}
     told: list[FrozenTrial] = []
     for first in range(0, len(points), record.generation):
         ended: list[FrozenTrial] = []
         for point in points[first : first + record.generation]:
-            judged, notes = _judge(record, name, told, point.number, values.get(point.number, ()))
+            judged, notes = _judge(record, brackets, told, point.number, values.get(point.number, ()))
             found[point.number] = judged
             ended.append(_frozen(point, judged, notes, record))
         told += ended
@@ -54,11 +55,11 @@ def judge(
 
 
 def _judge(
-    record: SearchRecord, name: str, told: Sequence["FrozenTrial"], number: int, values: Sequence[float]
+    record: SearchRecord, brackets: str, told: Sequence["FrozenTrial"], number: int, values: Sequence[float]
 ) -> tuple[Judged, dict[str, Any]]:
     optuna = load()
     with quiet():
-        study = optuna.create_study(study_name=name, direction="maximize", pruner=_pruner(record))
+        study = optuna.create_study(study_name=brackets, direction="maximize", pruner=_pruner(record))
     study.add_trials(told)
     for _ in range(len(told), number):  # its number decides its bracket; who stands between is not compared
         study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))

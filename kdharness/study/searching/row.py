@@ -1,25 +1,18 @@
 """The search of one row at one point of its axes: its trainings asked of the store, and what they come to."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
-from kdharness.core.errors import StudyError
-from kdharness.core.records import State, WantedRun
-from kdharness.reporting.budgets import PAPERS
+from kdharness.core.records import WantedRun
 from kdharness.results.records import DrawRun, SearchRow, StudyChange
 from kdharness.study.cost import student_cost
 from kdharness.study.expand import Expansion, SearchedRow
-from kdharness.study.resolve import any_values, value_of
-from kdharness.study.searching.course import Point, Result, Stand, Training, stand
+from kdharness.study.searching.asked import Identity, identities, record_of
+from kdharness.study.searching.course import Point, Stand, Training, stand
+from kdharness.study.searching.finals import final_runs, outcome_of, paper_runs
 from kdharness.study.searching.points import DrawStore, read_points
-from kdharness.study.searching.prefix import PRUNERS
-from kdharness.study.searching.record import SearchRecord
-from kdharness.study.searching.sampling import SAMPLERS, Proposals
+from kdharness.study.searching.sampling import Proposals
 from kdharness.study.searching.schedule import shortened
-from kdharness.study.searching.space import brought_inside
 from kdharness.study.searching.watching import Watch, WatchStore
 from kdharness.study.students import settled, student_runs
 from kdharness.study.teachers import teacher_runs, trained
@@ -45,7 +38,7 @@ class SearchStore(WatchStore, DrawStore, Protocol):
 
     def save_outcome(self, study: str, name: str, outcome: Mapping[str, Any] | None) -> None: ...
 
-    def retry(self, study: str, run_ids: Sequence[str] | None = None) -> int: ...
+    def wake(self, study: str, run_ids: Sequence[str]) -> int: ...
 
     def extend_study(self, name: str, wanted: Sequence[WantedRun]) -> StudyChange: ...
 
@@ -70,50 +63,60 @@ class RowSearch:
             for one in self._templates
             for model in one.pair.teachers
         }
-        self.record = self._record()
-        self.name = self._name()
-        """Under which its draws are kept: the label, and what it searches in, by which an edited search starts anew."""
+        self.record = record_of(expansion, self._templates, searched.chosen)
         self._asked: set[Training] = set()
-        self._states: dict[int, dict[str, State]] = {}
         self._chosen: int | None = None
-        prefix = self.record.prefix is not None
-        self._watch = Watch(self.record, self._study.name, self.name, store, self._epochs) if prefix else None
+        self._watch: Watch | None = None
+        self._woken = 0
         self.is_done = False
         self.note = ""
 
-    def advance(self) -> None:
-        """Ask for all that can be known now: trainings of the draws so far, the next generation, or the choice."""
+    def open(self) -> None:
+        """Find the name under which its draws are kept; the study has to be in the store.
+
+        A search that began before all rows had one stream goes on with the stream that it began with.
+        """
+        now, before = identities(self.record, self._templates[0], self._runs)
+        place = next(iter(self.record.places.values()))
+        self._identity: Identity = before if self._store.draws(self._study.name, before.name + place) else now
+        self.name = self._identity.name
+        if self.record.prefix is not None:
+            self._watch = Watch(self.record, self._study.name, self._identity, self._store, self._epochs)
+
+    def advance(self) -> int:
+        """Ask for all that can be known now: trainings of the draws so far, the next generation, or the choice.
+
+        How many pruned runs wait again because it wants them whole.
+        """
+        self._woken = 0
         while True:
-            points = self.points()
-            if self._watch is not None:
-                points = self._watch.pruned(points)
-            points = [self._wanted_again(point) for point in points]
-            now = stand(self.record, points)
+            points, still = read_points(self._store, self._study.name, self.name, self.record)
+            judged = points if self._watch is None else self._watch.judged(points)
+            now = stand(self.record, judged)
             fresh = [one for one in now.needed if one not in self._asked]
             if fresh:
                 self._train(fresh, points)
             elif now.wants_draws:
-                self._draw(points)
+                self._draw(judged)
             else:
                 break
+        if self._watch is not None:
+            self._watch.give_up(points, judged)
+        self._wake(
+            run_id
+            for number, rung, seed in now.needed
+            for run_id in still.get((number, rung, seed), ())
+            if rung or seed != self.record.seeds[0] or judged[number].pruned_epoch is None
+        )
         self.is_done = now.is_done
         if now.is_done and (now.winner is None or now.winner != self._chosen):
-            self._conclude(now, points)
+            self._conclude(now, judged)
+        return self._woken
 
-    # What is known
-
-    def points(self) -> list[Point]:
-        """The stored draws that all search pairs have, in number order."""
-        points, self._states = read_points(self._store, self._study.name, self.name, self.record)
-        return points
-
-    def _wanted_again(self, point: Point) -> Point:
-        """A run that another search has pruned goes on from its last checkpoint."""
-        pruned = [run_id for run_id, state in self._states[point.number].items() if state == "pruned"]
-        if point.pruned_epoch is not None or not pruned:
-            return point
-        self._store.retry(self._study.name, pruned)
-        return replace(point, results={**point.results, (0, self.record.seeds[0]): Result(False)})
+    def _wake(self, run_ids: Iterable[str]) -> None:
+        """What some draw gave up at a rung goes on from its last checkpoint where another wants it whole."""
+        wanted = list(dict.fromkeys(run_ids))
+        self._woken += self._store.wake(self._study.name, wanted) if wanted else 0
 
     def _epochs(self, number: int, params: Mapping[str, Any]) -> int:
         """Of the whole schedule of a draw."""
@@ -132,7 +135,7 @@ class RowSearch:
                 places = zip(self.record.places.values(), chains, strict=True)
                 kept += [DrawRun(self.name + place, number, rung, seed, chain[-1].run_id) for place, chain in places]
         # first the runs, then what names them; after a stop in between the same ones are asked for again
-        self._extend(teacher_runs(self._teachers, wanted) + wanted)
+        self._ask(wanted)
         if kept:
             self._store.save_draw_runs(self._study.name, kept)
         self._asked.update(trainings)
@@ -140,10 +143,10 @@ class RowSearch:
     def _draw(self, points: Sequence[Point]) -> None:
         """Draw the next generation and keep it; what of it was kept before a stop comes out the same."""
         first = len(points) - len(points) % self.record.generation
-        asked = Proposals(self.record, self._identity).generation(points, points[:first])
+        asked = Proposals(self.record, self._identity.stream).generation(points, points[:first])
         runs = {number: self._runs(number, params) for number, params in asked}
         wanted = [run for chains in runs.values() for chain in chains for run in chain]
-        self._extend(teacher_runs(self._teachers, wanted) + wanted)
+        self._ask(wanted)
         generation = first // self.record.generation
         for number, params in asked:
             for place, chain, cost in zip(
@@ -153,6 +156,10 @@ class RowSearch:
                     self._study.name, self.name + place, number, generation, params, chain[-1].run_id, cost
                 )
             self._asked.add((number, 0, self.record.seeds[0]))
+
+    def _ask(self, wanted: Sequence[WantedRun]) -> None:
+        self._extend(teacher_runs(self._teachers, wanted) + list(wanted))
+        self._wake(need.run_id for run in wanted for need in run.needs)
 
     def _runs(
         self, number: int, params: Mapping[str, Any], rung: int = 0, seed: int | None = None
@@ -191,119 +198,10 @@ class RowSearch:
             self._store.save_outcome(self._study.name, self.name, None)
             return
         won = points[now.winner]
-        finals = self._finals({**self._searched.chosen, **won.params}, self._source(now, won))
-        paper = self._paper_runs()
+        finals = final_runs(self._expansion, self._searched.templates, self.record, now, won, self._searched.chosen)
+        paper = paper_runs(self._expansion, self._templates, self._searched.chosen)
         asked = {run.run_id for run in self._expansion.wanted if run.purpose == "final"}
         asked |= {run.run_id for run in finals}
         self._extend(finals + [run for run in paper if run.run_id not in asked])
-        outcome = {
-            "winner": now.winner,
-            "params": dict(won.params),
-            "value": self._whole(won),
-            "repeats": list((now.repeats or {}).get(now.winner, ())),
-            "dropped": len(now.dropped),
-            "finals": {run.pair: run.setting.key for run in finals if run.purpose == "final"},
-            "paper": {run.pair: run.setting.key for run in paper if run.purpose == "final"},
-        }
-        self._store.save_outcome(self._study.name, self.name, outcome)
+        self._store.save_outcome(self._study.name, self.name, outcome_of(self.record, now, won, finals, paper))
         self._chosen = now.winner
-
-    def _whole(self, won: Point) -> float:
-        return won.results[len(self.record.fractions) - 1, self.record.seeds[0]].value or 0.0
-
-    def _source(self, now: Stand, won: Point) -> str:
-        """Where a constant of the final runs comes from."""
-        said = f"{self.record.maximize} {self._whole(won):.2f}"
-        repeats = (now.repeats or {}).get(won.number)
-        if repeats:
-            said += f", repeated {sum(repeats) / len(repeats):.2f} over {len(repeats)} seeds"
-        return f"search draw {won.number} of {self.record.draws} ({said})"
-
-    def _finals(self, chosen: Mapping[str, Any], source: str) -> list[WantedRun]:
-        """On all of train, for every pair and seed of the study, after their teachers."""
-        runs: list[WantedRun] = []
-        for one in self._searched.templates:
-            here = {name: chosen[name] for name in (*one.axes, *one.ranges) if name in chosen}
-            runs += student_runs(
-                self._study,
-                self._dataset,
-                one,
-                here,
-                settled(self._study, one, here, source),
-                self._expansion.teachers,
-                seeds=self._study.spec.seed_list,
-            )
-        return teacher_runs(self._expansion.teachers, runs) + runs
-
-    def _paper_runs(self) -> list[WantedRun]:
-        """The same with the papers' constants on the search's pairs, so that a table shows what the search brought."""
-        runs: list[WantedRun] = []
-        for one in self._templates:
-            bare = {name: value for name, value in self._searched.chosen.items() if name in one.axes}
-            try:
-                resolved = settled(self._study, one, bare)
-            except StudyError:  # a constant without a default
-                return []
-            runs += [
-                replace(run, label=f"{run.label}, {PAPERS}") if run.purpose == "final" else run
-                for run in student_runs(
-                    self._study,
-                    self._dataset,
-                    one,
-                    bare,
-                    resolved,
-                    self._expansion.teachers,
-                    seeds=self._study.spec.seed_list,
-                )
-            ]
-        return teacher_runs(self._expansion.teachers, runs) + runs
-
-    # What is searched
-
-    def _record(self) -> SearchRecord:
-        part, seeds = self._part, self._study.spec.seed_list
-        more = part.finalists.seeds if part.finalists is not None else 0
-        return SearchRecord(
-            label=self._templates[0].label,
-            axes=dict(self._searched.chosen),
-            pairs=tuple(one.pair.label for one in self._templates),
-            sampler=part.sampler,
-            settings=SAMPLERS[part.sampler],
-            generation=part.generation,
-            draws=part.draws,
-            maximize=part.maximize,
-            validation=part.validation,
-            validation_images=round(self._dataset.train_size * part.validation),
-            ranges=dict(self._templates[0].ranges),
-            paper=brought_inside(self._templates[0].ranges, self._defaults()),
-            seeds=tuple(range(seeds[0], seeds[0] + 1 + more)),
-            keep=part.finalists.keep if part.finalists is not None else 1,
-            rungs=tuple(part.rungs or ("1",)),
-            prefix=part.prefix,
-        )
-
-    def _defaults(self) -> dict[str, Any]:
-        """What the constants would be without ranges: the papers'. Nothing where one has no default."""
-        one = self._templates[0]
-        bare = {name: value for name, value in self._searched.chosen.items() if name in one.axes}
-        try:
-            resolved = settled(self._study, one, bare)
-        except StudyError:
-            return {}
-        return {name: value_of(resolved, name) for name in one.ranges}
-
-    def _name(self) -> str:
-        """The label, and the hash of all that decides the draws: space, sampler, what is maximised, the settings."""
-        record = self.record
-        first = {**{name: any_values(self._templates[0])[name] for name in record.ranges}, **record.paper}
-        more: dict[str, Any] = {} if len(record.rungs) == 1 else {"rungs": record.rungs}
-        if record.prefix is not None:
-            more["prefix"] = [record.prefix, PRUNERS[record.prefix]]
-        form: dict[str, Any] = {
-            **more,
-            "ranges": {name: value.model_dump(mode="json") for name, value in sorted(record.ranges.items())},
-            "sampler": [record.sampler, record.settings, record.generation, record.maximize],
-            "settings": [chain[-1].run_id for chain in self._runs(0, first)],
-        }
-        self._identity = hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
-        return f"{record.label}#{self._identity[:8]}"

@@ -1,6 +1,6 @@
 """What Optuna proposes: draws are asked for in generations and told in number order, from a sampler seeded by number.
 
-Within a generation nothing is told, so that a draw depends on its search, its number and the results of earlier
+Within a generation nothing is told, so that a draw depends on its stream, its number and the results of earlier
 generations alone: the same values come out after a stop, in another process and with any number of slots. Optuna's
 study is made anew, in memory, whenever a generation is asked for; the draws in the results database are the truth.
 """
@@ -36,11 +36,11 @@ _REPLAYED = ("cmaes", "nsga2")
 
 
 class Proposals:
-    """The draws of one search."""
+    """The draws of one search. `stream`: what its random numbers come from, with a draw's number."""
 
-    def __init__(self, record: SearchRecord, identity: str) -> None:
+    def __init__(self, record: SearchRecord, stream: str) -> None:
         self._record = record
-        self._identity = identity
+        self._stream = stream
         self._distributions = distributions(record.ranges)
 
     def generation(self, points: Sequence[Point], results: Sequence[Point]) -> list[tuple[int, dict[str, Any]]]:
@@ -51,7 +51,7 @@ class Proposals:
 
     def _ask(self, study: "OptunaStudy", number: int, points: Sequence[Point]) -> Any:
         """The trial with the values that were kept, else with new ones; the first is the papers' constants."""
-        study.sampler = make_sampler(self._record.sampler, self._identity, number)
+        study.sampler = make_sampler(self._record.sampler, self._stream, number)
         if number < len(points):
             study.enqueue_trial(dict(points[number].params))
         elif number == 0:
@@ -68,7 +68,7 @@ class Proposals:
     def _study(self, results: Sequence[Point]) -> "OptunaStudy":
         """Optuna's study of the ended generations."""
         study = new_study(self._record)
-        study.sampler = make_sampler(self._record.sampler, self._identity, 0)
+        study.sampler = make_sampler(self._record.sampler, self._stream, 0)
         if self._record.sampler not in _REPLAYED:
             for point in results:
                 study.add_trial(told(self._record, point, self._distributions))
@@ -135,8 +135,8 @@ def distributions(ranges: Mapping[str, Range]) -> dict[str, "BaseDistribution"]:
     return made
 
 
-def make_sampler(name: Sampler, identity: str, number: int) -> "BaseSampler":
-    """The sampler of one draw: its randomness depends on the search and the draw's number alone."""
+def make_sampler(name: Sampler, stream: str, number: int) -> "BaseSampler":
+    """The sampler of one draw: its randomness depends on the stream and the draw's number alone."""
     samplers = load().samplers
     kinds: dict[Sampler, Any] = {
         "tpe": samplers.TPESampler,
@@ -145,7 +145,7 @@ def make_sampler(name: Sampler, identity: str, number: int) -> "BaseSampler":
         "cmaes": samplers.CmaEsSampler,
         "nsga2": samplers.NSGAIISampler,
     }
-    seed = int.from_bytes(hashlib.sha256(f"{identity} {number}".encode()).digest()[:4], "big")
+    seed = int.from_bytes(hashlib.sha256(f"{stream} {number}".encode()).digest()[:4], "big")
     with quiet():
         sampler: BaseSampler = kinds[name](seed=seed, **SAMPLERS[name])
     return sampler

@@ -49,17 +49,18 @@ class Search:
         return [row.note for row in self._rows if row.note] + ([self._refused] if self._refused else [])
 
     def advance(self) -> int:
-        """Ask the store for the runs that can be chosen now; how many this object had not asked for before.
+        """Ask the store for the runs that can be chosen now; how many wait that did not before.
 
         Asking again for runs that stand there changes nothing, so a search may be opened by several processes.
         """
         if not self._is_known:
+            for row in self._rows:
+                row.open()
             rows = [SearchRow(row.name, row.record.model_dump(mode="json", by_alias=True)) for row in self._rows]
             self._store.save_searches(self._expansion.study.name, rows)
             self._is_known = True
         before = len(self._asked)
-        for row in self._rows:
-            row.advance()
+        woken = sum(row.advance() for row in self._rows)
         if self._copy is not None and self._rows and self._copied != (len(self._asked), self.is_done):
             self._copied = (len(self._asked), self.is_done)
             try:
@@ -67,7 +68,7 @@ class Search:
                 self._refused = ""
             except EnvironmentRefused as error:
                 self._refused = str(error)
-        return len(self._asked) - before
+        return len(self._asked) - before + woken
 
     def _extend(self, wanted: Iterable[WantedRun]) -> None:
         fresh = {(run.run_id, run.label, run.pair): run for run in wanted}

@@ -125,5 +125,6 @@ def _slice(view: SearchView, name: str, bins: int) -> list[tuple[str, int, float
         size = max(1, -(-len(drawn) // bins))
         for start in range(0, len(drawn), size):
             part = drawn[start : start + size]
-            found.append((f"{part[0][0]:.4g} to {part[-1][0]:.4g}", [score for _, score in part]))
+            ends = dict.fromkeys((f"{part[0][0]:.4g}", f"{part[-1][0]:.4g}"))
+            found.append((" to ".join(ends), [score for _, score in part]))
     return [(text, len(scores), sum(scores) / len(scores), max(scores)) for text, scores in found]

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from kdharness.results.records import EpochMetric
+from kdharness.study.searching.asked import Identity
 from kdharness.study.searching.course import Point, Result
 from kdharness.study.searching.prefix import Judged, judge
 from kdharness.study.searching.record import SearchRecord
@@ -29,22 +30,22 @@ class Watch:
         self,
         record: SearchRecord,
         study: str,
-        name: str,
+        identity: Identity,
         store: WatchStore,
         epochs: Callable[[int, Mapping[str, Any]], int],
     ) -> None:
-        self._record, self._study, self._name, self._store, self._epochs = record, study, name, store, epochs
+        self._record, self._study, self._identity, self._store, self._epochs = record, study, identity, store, epochs
         self._rungs: dict[int, list[int]] = {}
         self._finished: dict[str, dict[int, float]] = {}
         """Values by epoch of runs that have passed the last rung."""
         self._judged: tuple[Any, dict[int, Judged]] = (None, {})
 
-    def pruned(self, points: Sequence[Point]) -> list[Point]:
-        """The points with what their pruner says of them; runs of those that it gives up are ended."""
+    def judged(self, points: Sequence[Point]) -> list[Point]:
+        """The points with what their pruner says of them."""
         values = {point.number: self._at_rungs(point) for point in points}
         news = (values, [point.results for point in points])
         if news != self._judged[0]:  # looked at every second, mostly without any
-            self._judged = (news, judge(self._record, self._name, points, values))
+            self._judged = (news, judge(self._record, self._identity.brackets, points, values))
         found: list[Point] = []
         for point in points:
             one, known = self._judged[1][point.number], point
@@ -52,10 +53,13 @@ class Watch:
                 given_up = {(0, self._record.seeds[0]): Result(True)}
                 known = replace(point, results=given_up, pruned_epoch=self._rungs[point.number][one.rung])
             found.append(replace(known, seen=one.seen))
-        for before, known in zip(points, found, strict=True):
-            if known.pruned_epoch is not None and before.pruned_epoch is None:
-                self._give_up(known, known.pruned_epoch, found)
         return found
+
+    def give_up(self, points: Sequence[Point], judged: Sequence[Point]) -> None:
+        """End the runs of those that were judged and found wanting."""
+        for before, known in zip(points, judged, strict=True):
+            if known.pruned_epoch is not None and before.pruned_epoch is None:
+                self._give_up(known, known.pruned_epoch, judged)
 
     def _at_rungs(self, point: Point) -> list[float]:
         """The values at the rungs that its runs on all pairs have reached."""
@@ -87,4 +91,4 @@ class Watch:
         ended = [run_id for run_id in dict.fromkeys(point.run_ids) if run_id not in kept]
         self._store.prune(self._study, ended, f"pruned by its search after epoch {epoch}")
         for place in self._record.places.values():
-            self._store.prune_draw(self._study, self._name + place, point.number, epoch)
+            self._store.prune_draw(self._study, self._identity.name + place, point.number, epoch)
