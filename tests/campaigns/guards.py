@@ -3,16 +3,27 @@
 A guard that no test misses would be lost at the next tidying up.
 """
 
+import multiprocessing
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+HANGS_AFTER = 120.0
+"""Seconds that a test may take; one that hangs without its guard misses it too."""
+SECONDS = "CPU seconds: "
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["pytest", "torch", "pandas", "sqlalchemy.orm", "alembic.command", "pydantic", "typer"]
+)
+"""Each run of pytest is forked from a process that has imported what they all import, nothing of ours among it."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +210,13 @@ GUARDS = (
         "tests/study/test_study_problems.py::test_problems_of_a_search",
     ),
     Guard(
+        "the images of the search's teacher",
+        "kdharness/study/searching/row.py",
+        "trained(self._study.spec, self._dataset, model, part.validation)",
+        "trained(self._study.spec, self._dataset, model)",
+        "tests/study/test_study_search.py::test_search_runs_and_their_teacher_train_without_the_validation_images",
+    ),
+    Guard(
         "dead owners by start time",
         "kdharness/results/owner.py",
         "return _start_of(owner.pid) == owner.pid_start",
@@ -269,50 +287,95 @@ def copy_of_the_project(place: Path) -> Path:
     return place
 
 
-def run_tests(place: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """pytest's exit code (1: a test failed) and its last line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", "--no-header", *tests],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return done.returncode, lines[-1] if lines else ""
+@dataclass(frozen=True)
+class Ran:
+    """What came of a run of pytest."""
+
+    code: int | None
+    """1 where a test failed; None where it hung."""
+    said: str
+    """The last line."""
+    seconds: float
+    """Of CPU time, its own and its children's."""
 
 
-def is_missed(place: Path, guard: Guard) -> bool:
-    """Whether the test fails without the guard."""
+def run_tests(place: Path, tests: Sequence[str], *, compiled: bool = False) -> Ran:
+    """Run these tests of the copy; `compiled`: keep what Python makes of the files, for later runs."""
+    said = place / "said.txt"
+    process = PROCESSES.Process(target=_run_tests, args=(place, list(tests), said, compiled))
+    process.start()
+    process.join(HANGS_AFTER * (len(tests) if compiled else 1))
+    hung = process.exitcode is None
+    assert process.pid is not None  # it was started
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # and whatever the tests have left behind
+    process.join()
+    text, _, seconds = said.read_text(errors="replace").rpartition(SECONDS)
+    lines = text.strip().splitlines()
+    return Ran(None if hung else process.exitcode, lines[-1] if lines else "", float(seconds) if lines else 0.0)
+
+
+def _run_tests(place: Path, tests: list[str], said: Path, compiled: bool) -> None:
+    """In a process of its own."""
+    os.setsid()
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(place)
+    sys.path.insert(0, str(place))
+    sys.dont_write_bytecode = not compiled
+    os.environ |= {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "" if compiled else "1"}
+    import pytest
+
+    code = int(pytest.main(["-p", "no:cacheprovider", "-x", "--no-header", *tests]))
+    times = os.times()
+    sys.stdout.write(f"{SECONDS}{times.user + times.system + times.children_user + times.children_system:.2f}\n")
+    sys.stdout.flush()
+    os._exit(code)  # threads that a test without its guard has left may not hold it
+
+
+def without(place: Path, guard: Guard) -> Ran:
+    """What its test comes to without the guard."""
     path = place / guard.file
-    text = path.read_text()
+    text, times = path.read_text(), path.stat()
     assert text.count(guard.old) == 1, f"{guard.name}: {guard.file} has changed"
     path.write_text(text.replace(guard.old, guard.new))
     try:
-        return run_tests(place, [guard.test])[0] == 1
+        return run_tests(place, [guard.test])
     finally:
         path.write_text(text)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # what was compiled of it is valid again
+
+
+def is_missed(ran: Ran) -> bool:
+    """Whether the test failed, or hung; one that could not even be collected (2) says nothing."""
+    return ran.code in (1, None)
 
 
 def main(parts: Sequence[str]) -> int:
     """Exit code 0 where every guard is missed; `parts` of names choose some."""
     guards = [guard for guard in GUARDS if not parts or any(part in guard.name for part in parts)]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    began = time.monotonic()
     place = copy_of_the_project(Path(tempfile.mkdtemp(prefix="kdharness-guards-")))
     try:
-        code, said = run_tests(place, sorted({guard.test for guard in guards}))
-        if code != 0:
-            sys.stdout.write(f"the tests fail as they are: {said}\n")
+        whole = run_tests(place, sorted({guard.test for guard in guards}), compiled=True)
+        if whole.code != 0:
+            sys.stdout.write(f"the tests fail as they are: {whole.said}\n")
             return 1
-        found = []
+        found, seconds = [], whole.seconds
         for guard in guards:
-            found.append(is_missed(place, guard))
-            sys.stdout.write(f"{'red' if found[-1] else 'GREEN'}: without {guard.name}: {guard.test}\n")
+            ran = without(place, guard)
+            found.append(is_missed(ran))
+            seconds += ran.seconds
+            how = "red" if ran.code == 1 else "hangs" if ran.code is None else f"GREEN ({ran.said})"
+            sys.stdout.write(f"{how}: without {guard.name}: {guard.test}\n")
             sys.stdout.flush()
-        sys.stdout.write(f"{sum(found)} of {len(found)} guards are missed by their test\n")
+        took = f"{seconds:.0f} CPU seconds, {time.monotonic() - began:.0f} s in all"
+        sys.stdout.write(f"{sum(found)} of {len(found)} guards are missed by their test; {took}\n")
         return int(not all(found))
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__":

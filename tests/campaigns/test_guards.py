@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from guards import GUARDS, ROOT, Guard, is_missed
+from guards import GUARDS, ROOT, Guard, is_missed, without
 
 HASH = next(guard for guard in GUARDS if guard.name == "the hash")
 
@@ -19,4 +19,7 @@ def test_a_guard_and_its_test_are_there(guard: Guard) -> None:
 def test_red_and_green(tmp_path: Path, new: str, missed: bool) -> None:
     (tmp_path / "rule.py").write_text("def rule():\n    return 1 == 1\n")
     (tmp_path / "test_rule.py").write_text("from rule import rule\n\n\ndef test_rule():\n    assert rule()\n")
-    assert is_missed(tmp_path, Guard("rule", "rule.py", "return 1 == 1", new, "test_rule.py::test_rule")) == missed
+    ran = without(tmp_path, Guard("rule", "rule.py", "return 1 == 1", new, "test_rule.py::test_rule"))
+    assert is_missed(ran) == missed
+    assert ("1 failed" if missed else "1 passed") in ran.said and ran.seconds > 0
+    assert (tmp_path / "rule.py").read_text() == "def rule():\n    return 1 == 1\n"
