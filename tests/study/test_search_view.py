@@ -77,7 +77,7 @@ def test_the_copy_for_optuna_can_be_deleted_and_comes_back_the_same(searched: St
         storage.remove_session()
         storage.engine.dispose()
         path.unlink()
-    path.write_text("no database")
+    path.mkdir()
     with pytest.raises(EnvironmentRefused, match="delete it"):
         write_copy(path, searched, "sound")
 
