@@ -1,50 +1,52 @@
 """A table as LaTeX with booktabs, its notes with threeparttable, its colours with xcolor."""
 
-import math
-import re
-from collections import Counter
 from collections.abc import Sequence
 
 from kdharness.reporting import text
 from kdharness.reporting.latex import escape, slug
+from kdharness.reporting.latex_fitting import ONE_COLUMN, Lines, alike, characters, pages, parts, size
 from kdharness.reporting.table import Cell, Filled, Head, Table
-
-ONE_COLUMN, TEXT_WIDTH, SMALLER = 44, 70, 108
-"""Characters a line that fit into a column of two, into a page's text, and into that in footnotesize."""
-
-BETWEEN = 2.4
-"""Characters that the space between two columns is wide."""
 
 
 def render(table: Table, label: str = "") -> str:
     """A `table` environment, `table*` where it is wider than a column of two: head, body and notes.
 
-    Its first line names the packages that it needs. Without a label it has one made of its title.
+    Its first line names the packages that it needs. Without a label it has one made of its title. What is too wide for
+    a page stands in parts below each other, and where they are too tall for one in several floats of one number.
     """
-    body = _lines(table)
-    characters = _characters(body)
-    kind = "table" if characters <= ONE_COLUMN else "table*"
-    return "\n".join(
-        [
-            packages(table),
-            rf"\begin{{{kind}}}[t]",
-            r"\centering",
-            r"\setlength{\belowcaptionskip}{4pt}",
-            rf"\caption{{{escape(table.title)}. {escape(' '.join(table.caption))}}}",
-            rf"\label{{{label or f'tab:{slug(table.title)}'}}}",
-            *_size(characters),
-            r"\begin{threeparttable}",
-            *body,
-            *_notes(table),
-            r"\end{threeparttable}",
-            rf"\end{{{kind}}}",
-            "",
-        ]
-    )
+    bodies = [_lines(part) for part in parts(table, _lines)]
+    notes = _notes(table)
+    floats = pages(bodies, len(notes))
+    width = max(map(characters, bodies))
+    caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"
+    lines = [packages(table)]
+    for number, on_page in enumerate(floats):
+        named = [rf"\caption{{{caption}}}", rf"\label{{{label or f'tab:{slug(table.title)}'}}}"]
+        again = [r"\addtocounter{table}{-1}", rf"\caption{{{escape(table.title)} (continued).}}"]
+        lines += _float(width, again if number else named, on_page, notes if on_page is floats[-1] else [])
+    return "\n".join([*lines, ""])
+
+
+def _float(width: int, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
+    kind = "table" if width <= ONE_COLUMN else "table*"
+    first, *others = bodies
+    return [
+        rf"\begin{{{kind}}}[t]",
+        r"\centering",
+        r"\setlength{\belowcaptionskip}{4pt}",
+        *caption,
+        *size(width),
+        r"\begin{threeparttable}",
+        *first,
+        *(line for body in others for line in (r"\par\medskip", *body)),
+        *notes,
+        r"\end{threeparttable}",
+        rf"\end{{{kind}}}",
+    ]
 
 
 def tabular(table: Table) -> str:
-    """The bare `tabular`, for a float of one's own; marks of footnotes need threeparttable around it."""
+    """The bare `tabular`, whole, for a float of one's own; marks of footnotes need threeparttable around it."""
     return "\n".join([packages(table), *_lines(table), ""])
 
 
@@ -68,41 +70,6 @@ def _lines(table: Table) -> list[str]:
     ]
 
 
-def _characters(body: Sequence[str]) -> int:
-    """How wide the tabular is in characters of its size: the widest cells of its columns and the space between."""
-    widest: Counter[int] = Counter()
-    spanned: list[tuple[int, int, float]] = []
-    for line in body:
-        column = 0
-        for cell in re.split(r"(?<!\\)&", line.removesuffix(r"\\")) if line.endswith(r"\\") else []:
-            span = re.match(r"\s*\\multicolumn\{(\d+)\}\{c\}", cell)
-            if span is not None:
-                spanned.append((column, column + int(span[1]), _shown(cell[span.end() :])))
-            elif r"\multicolumn" not in cell:
-                widest[column] = max(widest[column], math.ceil(_shown(cell)))
-            column += int(span[1]) if span is not None else 1
-    for first, last, needed in spanned:
-        there = sum(widest[column] for column in range(first, last)) + BETWEEN * (last - first - 1)
-        widest[last - 1] += max(0, math.ceil(needed - there))
-    return round(widest.total() + BETWEEN * (len(widest) - 1))
-
-
-def _shown(cell: str) -> float:
-    """The characters of a cell, smaller ones counted as three quarters."""
-    signs = re.sub(r"\\(pm|rightarrow|times|Delta)\b", "==", cell)
-    plain, *smaller = re.split(r"\\scriptsize", signs)
-    counted = [len(re.sub(r"\\[A-Za-z]+ ?|\\.|[{}$]", "", part.strip())) for part in (plain, "".join(smaller))]
-    return counted[0] + 0.75 * counted[1]
-
-
-def _size(characters: int) -> list[str]:
-    if characters <= TEXT_WIDTH:
-        return []
-    if characters <= SMALLER:
-        return [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
-    return [r"\scriptsize\setlength{\tabcolsep}{2pt}"]
-
-
 def _beside_heads(table: Table) -> list[str]:
     """What stands beside the values: both differences share a column."""
     heads = [r"$\Delta$"] if table.has_delta or table.has_against else []
@@ -111,7 +78,7 @@ def _beside_heads(table: Table) -> list[str]:
 
 def _head(table: Table, width: int) -> list[str]:
     names, teachers, rules = [""], [""], []
-    for first, last in _alike(table.columns):
+    for first, last in alike(table.columns):
         columns = width * (last - first + 1)
         names.append(_span(escape(table.columns[first].printed), columns))
         teachers.append(_span(rf"\scriptsize {escape(text.under(table.columns[first]))}", columns))
@@ -126,17 +93,6 @@ def _head(table: Table, width: int) -> list[str]:
         heads += [escape(text.value_head(table, column)), *_beside_heads(table)]
     lines.append(" & ".join([*heads, *(["rank"] if table.ranks else [])]) + r" \\")
     return lines
-
-
-def _alike(columns: Sequence[Head]) -> list[tuple[int, int]]:
-    """First and last of the neighbours that share a printed name: one pair under several metrics."""
-    runs: list[tuple[int, int]] = []
-    for index, column in enumerate(columns):
-        if runs and column.metric and columns[runs[-1][0]].printed == column.printed:
-            runs[-1] = (runs[-1][0], index)
-        else:
-            runs.append((index, index))
-    return runs
 
 
 def _body(table: Table, width: int) -> list[str]:
@@ -183,7 +139,7 @@ def _value(cell: Cell, table: Table) -> str:
     marked = {"best": rf"\textbf{{{mean}}}", "second": rf"\underline{{{mean}}}", None: mean}[cell.mark]
     width = text.half_width(cell, table)
     spread = rf"{{\scriptsize$\,\pm\,${width}}}" if width else ""
-    return rf"{marked}{spread}{{\scriptsize\,({text.count(cell)}{_marks(cell.notes)})}}"
+    return rf"{marked}{spread}{{\scriptsize\,({text.count(cell)}){_marks(cell.notes)}}}"
 
 
 def _filled(value: Filled) -> str:
@@ -198,11 +154,16 @@ def _coloured(cell: Cell) -> str:
 
 
 def _printed(cell: Cell) -> str:
-    return rf"{{\scriptsize {escape(text.beside(cell.beside))}{_marks(cell.beside.notes)}}}" if cell.beside else ""
+    return rf"{{\scriptsize {escape(text.beside(cell.beside))}{_wide_marks(cell.beside.notes)}}}" if cell.beside else ""
 
 
 def _marks(notes: Sequence[str]) -> str:
     return rf"\tnote{{{','.join(map(_mark, notes))}}}" if notes else ""
+
+
+def _wide_marks(notes: Sequence[str]) -> str:
+    """Marks that take their place: `\\tnote` has no width, and would stand in the next column's text."""
+    return rf"\textsuperscript{{{','.join(map(_mark, notes))}}}" if notes else ""
 
 
 def _mark(note: str) -> str:

@@ -57,6 +57,7 @@ def test_names_of_numbers_are_safe_and_each_is_there_once() -> None:
 
 def one(label: str, pair: str, temperature: float, source: str = "entry", **recipe: float) -> Constants:
     values = {"distiller": "kd", "kd.temperature": temperature, "recipe.lr": recipe.get("lr", 0.05), "student": pair}
+    values |= {"teacher.1": "T"} if label != "alone" else {}
     values |= {"recipe.epochs": recipe["epochs"]} if "epochs" in recipe else {}
     return Constants(label, pair, "kd", values, {"kd.temperature": source, "recipe.lr": "recipe r"})
 
@@ -76,16 +77,24 @@ def test_every_constant_is_found_again_with_its_source() -> None:
         one("KD", "P", 4.0), one("KD", "Q", 4.0, lr=0.01), one("LS", "P", 2.0), one("LS", "Q", 3.0, lr=0.01),
         one("long", "P", 4.0, epochs=480), one("long", "Q", 4.0, lr=0.01, epochs=480),
         one("axis", "P", 1.0), one("axis", "P", 8.0, lr=0.2), one("axis", "Q", 1.0, lr=0.01), one("LS", "R", 2.0),
+        one("alone", "P", 4.0), *(one("preset", pair, 3.0, f"preset x for {pair}") for pair in "PQR"),
     ]  # fmt: skip
     found = blocks(told)
     names = {name for each in told for name in each.values}
     for label, pair in {(each.label, each.pair) for each in told}:
         here = [each for each in told if (each.label, each.pair) == (label, pair)]
         for name in names:
-            known = {(exact(each.values[name]), each.sources.get(name, "")) for each in here if name in each.values}
+            known = {
+                (exact(each.values[name]), each.sources.get(name, "").replace(f"for {pair}", "for the pair"))
+                for each in here
+                if name in each.values
+            }
             assert looked_up(found, label, pair, name) - {ABSENT} == known, (label, pair, name)
     first = found[0]
-    assert first.title == EVERYWHERE and [line.name for line in first.lines] == ["recipe.lr", "student"]
+    assert first.title == EVERYWHERE and [line.name for line in first.lines] == ["recipe.lr", "student", "teacher.1"]
+    of_pairs = {block.title: [line.name for line in block.lines] for block in found if block.title in "PQR"}
+    assert of_pairs == {"Q": ["recipe.lr", "student"], "R": ["student"]}
+    assert [line.pairs for block in found if block.title == "preset" for line in block.lines][1] == ()
     assert sum(len(block.lines) for block in found) < sum(len(each.values) for each in told)
 
 

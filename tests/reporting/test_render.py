@@ -17,8 +17,9 @@ from rich.console import Console
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
-from kdharness.reporting import names, render_terminal
+from kdharness.reporting import names, render_latex, render_terminal
 from kdharness.reporting.latex import escape
+from kdharness.reporting.latex_fitting import SMALLEST, characters
 from kdharness.reporting.render import render
 from kdharness.reporting.render_csv import FIELDS
 from kdharness.reporting.table import Table
@@ -180,11 +181,35 @@ def test_latex_has_the_structure_of_a_booktabs_table(table: Table) -> None:
     assert not re.search(r"(?<!\\)[#%_](?!.*usepackage)", re.sub(r"\$[^$]*\$|^%.*$|tab:[^}]*", "", text, flags=re.M))
 
 
+def wide(pairs: int) -> Table:
+    """As many pairs, each with a longer name, with a mark in one row, and ranks."""
+    parts = []
+    for number in range(pairs):
+        here: dict[str, Any] = {"pair": f"wrn_40_{number} -> {'s' * 3 * number}s-{number}", "dataset": "cifar100"}
+        parts += [teacher(75.0, model=f"wrn_40_{number}", dataset="cifar100"), seeds("KD", 70.0, 71.0, row=0, **here)]
+        parts += [seeds("LS", 71.5, 72.5, row=1, recipe={"epochs": 60}, **here)]
+    return build_table(frame(*parts), TableSpec(baseline="KD", title="Many pairs", average="rank"))
+
+
+@pytest.mark.parametrize(("pairs", "parts"), [(1, 1), (3, 1), (6, 2), (8, 3)])
+def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, parts: int) -> None:
+    table = wide(pairs)
+    text, whole = render(table, "latex"), render_latex.tabular(table)
+    bodies = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, flags=re.DOTALL)
+    assert len(bodies) == parts and all(characters(body.splitlines()) <= SMALLEST for body in bodies)
+    assert text.count(r"\label{") == text.count(r"\begin{tablenotes}") == 1
+    assert (r"\begin{table*}" in text) == (pairs > 1)
+    for number in range(pairs):
+        assert text.count(f"s-{number}}}") == whole.count(f"s-{number}}}") == 1
+    assert text.count("70.50") == whole.count("70.50") == pairs and whole.count(r"\begin{tabular}") == 1
+    assert [body.count("& rank") for body in bodies] == [0] * (parts - 1) + [1]
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
     document = "\n".join(
         [r"\documentclass{article}", r"\usepackage{booktabs,threeparttable,xcolor}", r"\begin{document}",
-         render([plain(), hostile(), crowded()], "latex"), r"\end{document}"]
+         render([plain(), hostile(), crowded(), wide(9)], "latex"), r"\end{document}"]
     )  # fmt: skip
     (tmp_path / "t.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]

@@ -14,6 +14,7 @@ from kdharness.core.records import TableSpec
 from kdharness.reporting import statistics, text
 from kdharness.reporting.methods import cite_key, known_methods, printed_method
 from kdharness.reporting.render import FORMATS, render
+from kdharness.reporting.render_latex import tabular
 from kdharness.reporting.table import Cell, Table
 from kdharness.reporting.tables import build_table
 from kdharness.testing.table import check_table
@@ -119,7 +120,7 @@ def test_top1_and_top5_beside_each_other() -> None:
     assert len(table.columns) == 12 and {column.printed for column in table.columns[:3]} == {"ResNet56 → ResNet20"}
     best = {(c.row, c.metric) for c in table.cells.values() if c.mark == "best"}
     assert best == {("dkd", "test_top1_last"), ("dkd", "test_top5_last"), ("none", "train_seconds")}  # less is better
-    latex = render(table, "latex").splitlines()
+    latex = tabular(table).splitlines()
     head = next(line for line in latex if "ResNet56" in line)
     assert head.count(r"\multicolumn{6}{c}") == 4  # a pair over three metrics, each with its difference
     assert "top-1 (%)" in render(table, "md") and "Train seconds" in render(table, "md")

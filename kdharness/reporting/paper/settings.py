@@ -92,22 +92,31 @@ def blocks(settings: Sequence[Constants]) -> list[Block]:
 
 def _told(settings: Sequence[Constants], name: str) -> tuple[Sourced, ...]:
     """The distinct values of a constant at one place: several where an axis varies it, none where nobody has it."""
-    return tuple(dict.fromkeys((one.values[name], one.sources.get(name, "")) for one in settings if name in one.values))
+    return tuple(dict.fromkeys((one.values[name], _source(one, name)) for one in settings if name in one.values))
+
+
+def _source(one: Constants, name: str) -> str:
+    """Where the value came from; the pair is not repeated, so that what pairs have in common stands in one line."""
+    source = one.sources.get(name, "")
+    return source.replace(f" for {one.pair}", " for the pair").replace(f"at {one.pair},", "at the pair,")
 
 
 def _agreed(
     told: Mapping[tuple[str, str], tuple[Sourced, ...]], name: str, settings: Sequence[Constants]
 ) -> tuple[Sourced | None, dict[str, Sourced]]:
-    """The value that is usual, None where few have the constant or it is one method's own; and by pair another."""
+    """The usual value, None where few have the constant or it is one method's own; by pair what most rows have else."""
     own = any(name.startswith(("distiller", f"{one.distiller}.")) for one in settings if name in one.values)
     single = {place: here[0] for place, here in told.items() if len(here) == 1}
     if own or 2 * len(single) <= len(told):
         return None, {}
     usual = Counter(single.values()).most_common(1)[0][0]
-    by_pair: dict[str, set[Sourced]] = {}
-    for (_, pair), here in told.items():
-        by_pair.setdefault(pair, set()).update(here)
-    return usual, {pair: next(iter(here)) for pair, here in by_pair.items() if len(here) == 1 and here != {usual}}
+    by_pair: dict[str, Counter[Sourced]] = {}
+    for (_, pair), value in single.items():
+        by_pair.setdefault(pair, Counter())[value] += 1
+    agreed = {pair: counts.most_common(1)[0] for pair, counts in by_pair.items()}
+    return usual, {
+        pair: value for pair, (value, count) in agreed.items() if value != usual and 2 * count > by_pair[pair].total()
+    }
 
 
 def _row_lines(of_row: Mapping[str, Mapping[str, tuple[Sourced, ...]]], whole: set[str]) -> Iterator[Line]:

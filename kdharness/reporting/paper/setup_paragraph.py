@@ -162,18 +162,24 @@ class _Varying:
     def __call__(self, phrase: Callable[[Recipe], str]) -> str:
         said = [phrase(one.recipe) for one in self.students]
         usual = Counter(said).most_common(1)[0][0]
-        for who in (lambda one: names.model(one.student), lambda one: one.label):
-            by_who: dict[str, set[str]] = {}
-            for one, text in zip(self.students, said, strict=True):
-                by_who.setdefault(who(one), set()).add(text)
-            if all(len(texts) == 1 for texts in by_who.values()):
-                others: dict[str, list[str]] = {}
-                for name, texts in by_who.items():
-                    others.setdefault(next(iter(texts)), []).append(name)
-                others.pop(usual, None)
-                exceptions = (f"{text} for {_listed(who_do)}" for text, who_do in others.items())
-                return usual + (f" ({'; '.join(exceptions)})" if others else "")
-        return " or ".join(dict.fromkeys(said)) + " (the settings say where)"
+        explained = [self._by(said, who) for who in (lambda one: names.model(one.student), lambda one: one.label)]
+        by_who, rest = min(explained, key=lambda one: len(one[1]))
+        others: dict[str, list[str]] = {}
+        for name, text in by_who.items():
+            others.setdefault(text, []).append(name)
+        others.pop(usual, None)
+        parts = [f"{text} for {_listed(who_do)}" for text, who_do in others.items()]
+        parts += [f"otherwise for some of {_listed(rest)}, as the settings say"] if rest else []
+        return usual + (f" ({'; '.join(parts)})" if parts else "")
+
+    def _by(self, said: Sequence[str], who: Callable[[Trained], str]) -> tuple[dict[str, str], list[str]]:
+        """What is usual for each student, or for each row; and the rows that this does not hold for."""
+        counts: dict[str, Counter[str]] = {}
+        for one, text in zip(self.students, said, strict=True):
+            counts.setdefault(who(one), Counter())[text] += 1
+        usual = {name: count.most_common(1)[0][0] for name, count in counts.items()}
+        rest = [one.label for one, text in zip(self.students, said, strict=True) if usual[who(one)] != text]
+        return usual, list(dict.fromkeys(rest))
 
 
 def _teachers(setup: Setup) -> Iterator[str]:
