@@ -114,3 +114,24 @@ def test_a_name_without_a_row_is_nothing(home, store, monkeypatch, run_id, again
     assert store.run(run_id).weights_sha256 == mine.weights_sha256
     assert weights_sha256(load_weights(home.weights(run_id))) == mine.weights_sha256
     assert kept(home, run_id) == ["student.safetensors"]
+
+
+def test_a_commit_whose_answer_was_lost_stands(home, store, monkeypatch, run_id):
+    """It is tried again, and refused: by then nobody has a lease of the run. Its file and its result stay."""
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
+    complete, lost = Store.complete, [True]
+
+    def answer_lost(self, *arguments):
+        complete(self, *arguments)
+        if lost:
+            lost.clear()
+            raise Unavailable("disk I/O error")
+
+    monkeypatch.setattr(Store, "complete", answer_lost)
+    job, mine = claimed(home, store, run_id), finished(1)
+    with pytest.raises(LeaseLost):
+        job.finished(run_id, mine)
+    run = store.run(run_id)
+    assert (run.state, run.weights_sha256, len(run.history)) == ("complete", mine.weights_sha256, 1)
+    assert weights_sha256(load_weights(home.weights(run_id))) == mine.weights_sha256
+    assert kept(home, run_id) == ["student.safetensors"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from tiny_study import ask, wanted
@@ -155,6 +156,15 @@ def test_wrong_teacher_weights_fail_the_student_before_it_trains(home, store):
     assert run_job(home, [ids["kd0"]], slot="cpu:0") == ExitCode.SOME_FAILED
     run = store.run(ids["kd0"])
     assert run.state == "failed" and "are damaged" in run.message and run.epoch == 0
+
+
+def test_images_that_changed_since_the_plan_are_refused(home, store):
+    runs = wanted(labels=("none",))[1:]
+    runs[0] = replace(runs[0], setting=runs[0].setting.model_copy(update={"fingerprint": "0" * 64}))
+    run_id = ask(store, runs)["none0"]
+    assert run_job(home, [run_id], slot="cpu:0") == ExitCode.SOME_FAILED
+    run = store.run(run_id)
+    assert (run.state, run.epoch) == ("failed", 0) and "planned for fingerprint 000000000000, here is" in run.message
 
 
 def test_an_error_in_a_method_is_told_with_its_traceback_in_the_log(home, store, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 import forking
 from crash_points import crash_points, traceable
 from crowds import clock_jumps, gate_holders_stopped, locks_held, runners_at_once, writers
-from damage import checkpoints, databases
+from damage import checkpoints, databases, upgrades
 from forking import exit_code, fork
 from fuzzing import names, study_files
 from kills import light_kills, pauses, training_kills
@@ -34,11 +34,12 @@ SIZES = {
     "clocks": (1, 5, 20),
     "checkpoints": (300, 2000, 2000),
     "databases": (5, 200, 1000),
+    "upgrades": (0, 10, 1),
     "study-files": (150, 2000, 10000),
     "names": (60, 1000, 5000),
     "jobs": (20, 200, 1000),
 }
-"""How much of each part; for crash points every how-manieth, for writers the seconds, else how often."""
+"""How much of each part; for crash points and upgrades every how-manieth, for writers the seconds, else how often."""
 
 
 def part(name: str, size: int, root: Path) -> Outcome:
@@ -60,6 +61,7 @@ def part(name: str, size: int, root: Path) -> Outcome:
         "clocks": lambda: clock_jumps(root, size),
         "checkpoints": lambda: checkpoints(root, size),
         "databases": lambda: databases(root, size),
+        "upgrades": lambda: upgrades(root, size),
         "study-files": lambda: study_files(size),
         "names": lambda: names(size),
         "jobs": lambda: many_jobs(root, size),

@@ -3,15 +3,22 @@
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "migrations"))
 from forking import STUDY, finish, new_study
 from outcome import Outcome
+from test_killed_upgrades import killed_upgrades
+from test_migrations import OLD, rows
 
 from kdharness.core.errors import KdHarnessError
 from kdharness.core.home import Home
+from kdharness.results.backup import look_into
 from kdharness.results.store import Store
+from kdharness.results.upgrade import upgrade
 from kdharness.training import checkpoint
 from kdharness.training.checkpoint import DamagedCheckpoint
 
@@ -67,6 +74,22 @@ def databases(root: Path, count: int) -> Outcome:
             tracebacks += 1
     note = f"{told} refused, {changed} with another value in a row"
     return Outcome("a flipped bit in the database (34)", count, wrong=tracebacks, note=note)
+
+
+def upgrades(root: Path, stride: int) -> Outcome:
+    """Killed at every `stride`-th statement of an upgrade of every old schema: nothing changed, and it goes on."""
+    tries = lost = wrong = 0
+    for old in OLD:
+        before, place = rows(old), root / old.stem
+        place.mkdir()
+        for database in killed_upgrades(old, place, stride)[1]:
+            tries += 1
+            lost += rows(database) != before
+            wrong += any(rows(one) != before for one in database.parent.glob("*.backup"))
+            upgrade(database)
+            wrong += look_into(database) != []
+            shutil.rmtree(database.parent)
+    return Outcome("an upgrade killed at a statement (22, 37)", tries, lost, wrong=wrong)
 
 
 def _read(home: Home) -> str:

@@ -1,7 +1,12 @@
 """What a part of the campaign came to, and the one table of all parts."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from faults import LATER
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,6 @@ class Outcome:
     @property
     def sound(self) -> bool:
         return self.tries > 0 and not (self.lost or self.duplicated or self.wrong)
-
-
-LATER = (
-    "host clocks that differ (19), PostgreSQL (69), services beyond loopback by compose (71), containers (72), "
-    "known vulnerabilities of dependencies (74)"
-)
-"""Faults of the matrix that belong to later work."""
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -55,4 +53,5 @@ def table(outcomes: Sequence[Outcome]) -> str:
         both = zip(cells, widths, strict=True)
         return "| " + " | ".join(c.ljust(w) if at in texts else c.rjust(w) for at, (c, w) in enumerate(both)) + " |"
 
-    return "\n".join([line(heads), f"|-{'|-'.join(rule)}|", *map(line, rows), "", f"Later work: {LATER}."])
+    later = ", ".join(f"{words} ({number})" for number, words in LATER.items())
+    return "\n".join([line(heads), f"|-{'|-'.join(rule)}|", *map(line, rows), "", f"Later work: {later}."])
