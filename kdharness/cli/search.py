@@ -39,12 +39,10 @@ def show(
 
     views = search_views(Store(Home.at(home)), study, row)
     if figures is not None:
-        from kdharness.runtime.figures import require_matplotlib, write_drawings
+        from kdharness.runtime.figures import write_drawings
+        from kdharness.runtime.search_figures import draw_searches
 
-        require_matplotlib()
-        from kdharness.reporting.figures.searches import search_figures
-
-        for path in write_drawings(figures, search_figures([_plot(view) for view in views], f"{study}-search")):
+        for path in write_drawings(figures, draw_searches(views, f"{study}-search")):
             typer.echo(f"wrote {path}", err=as_json)
     if as_json:
         echo_json([_form(view) for view in views])
@@ -133,24 +131,3 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _plot(view: "SearchView") -> Any:
-    from kdharness.reporting.figures.searches import SearchPlot
-
-    record = view.record
-    return SearchPlot(
-        title=view.title,
-        metric=record.maximize,
-        sampler=record.sampler,
-        images=record.validation_images,
-        schedule=str(record.fractions[0]),
-        values=[one.value for one in view.draws],
-        winner=view.winner,
-        params={name: [one.params.get(name) for one in view.draws] for name in record.ranges},
-        logarithmic=frozenset(name for name, one in record.ranges.items() if getattr(one, "log", False)),
-        importance=view.importance,
-        expected=view.expected,
-        costs=[one.cost for one in view.draws],
-        front=view.front,
-    )

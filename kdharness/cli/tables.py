@@ -94,7 +94,10 @@ def report(
         typer.Option("--paper", metavar="DIR", help="Write all that a paper takes from the studies, to \\input."),
     ] = None,
     anonymous: Annotated[
-        bool, typer.Option("--anonymous", help="Of --paper: without hosts, users, paths, commits and links.")
+        bool,
+        typer.Option(
+            "--anonymous", help="Of --paper: no host, user, path, commit or link; what you called things stays."
+        ),
     ] = False,
     home: HomeOption = None,
 ) -> None:

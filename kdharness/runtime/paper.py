@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.core.records import FigureSpec
-from kdharness.reporting import names
 from kdharness.reporting.latex import escape
 from kdharness.reporting.paper import compute, numbers, setup_paragraph
 from kdharness.reporting.paper import settings as appendix
@@ -21,7 +20,7 @@ from kdharness.reporting.references import bibliography
 from kdharness.reporting.render_latex import render, tabular
 from kdharness.results.store import Store, StudyAttempt
 from kdharness.runtime import paper_facts
-from kdharness.runtime.figures import draw, require_matplotlib
+from kdharness.runtime.figures import draw
 from kdharness.runtime.owned_files import write_owned
 from kdharness.runtime.reports import study_frame, study_tables
 from kdharness.study.describe import describe_study
@@ -29,7 +28,6 @@ from kdharness.study.describe import describe_study
 if TYPE_CHECKING:
     from kdharness.reporting.figures.drawing import Drawing
     from kdharness.reporting.table import Table
-    from kdharness.study.searching.view import SearchView
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ def write_paper(
     drawings, missing = _drawings(home, store, studies)
     printed = any(table.published or table.filled for table in tables.values())
     registry = read_registry(home.published) if printed else None
-    cited = paper_facts.cited(list(tables.values()), [one for rows in described.values() for one in rows], registry)
+    rows = [one for of_study in described.values() for one in of_study]
+    cited = paper_facts.cited(frame, list(tables.values()), rows, registry)
     if anonymous:
         scrub = _scrub(home, store, studies, tried)
         tables = {key: _nameless(table, scrub) for key, table in tables.items()}
@@ -102,10 +101,10 @@ def _keyed(studies: Sequence[str], tables: Sequence["Table"]) -> dict[str, "Tabl
 
 def _scrub(home: Home, store: Store, studies: Sequence[str], tried: Sequence[StudyAttempt]) -> Scrub:
     machines = {one.attempt.owner.host for one in tried} | {platform.node()}
-    people = {name for machine in machines for name in (machine, machine.partition(".")[0])} | _user()
+    named = {name for machine in machines for name in (machine, machine.partition(".")[0]) if not name.isdigit()}
     datasets = (store.study(study).spec.get("dataset") for study in studies)
     folders = [dataset["folder"] for dataset in datasets if isinstance(dataset, dict)]
-    return Scrub(people, [str(home.root), *folders])
+    return Scrub(named | _user(), [str(home.root), *folders])
 
 
 def _user() -> set[str]:
@@ -142,22 +141,13 @@ def _drawings(home: Home, store: Store, studies: Sequence[str]) -> tuple[list["D
 
 
 def _expected_best(store: Store, study: str) -> "Drawing":
+    from kdharness.runtime.search_figures import draw_budgets
     from kdharness.study.searching.view import search_views
 
-    require_matplotlib()
-    from kdharness.reporting.figures.budget import budget
-
-    views = [view for view in search_views(store, study) if view.expected]
-    if not views:
+    made = draw_budgets(search_views(store, study), "expected-best")
+    if made is None:
         raise BadInput("no draw is finished yet")
-    several = len({view.record.pairs for view in views}) > 1
-    return budget({_named(view, several): view.expected for view in views}, views[0].record.maximize)
-
-
-def _named(view: "SearchView", several: bool) -> str:
-    """The row that is searched, with its pairs where searches have different ones."""
-    row = view.title.removesuffix(f", {', '.join(view.record.pairs)}")
-    return f"{row}, {', '.join(map(names.pair, view.record.pairs))}" if several else row
+    return made
 
 
 def _figure(drawing: "Drawing") -> dict[str, bytes]:

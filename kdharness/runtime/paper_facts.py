@@ -123,9 +123,16 @@ _NO_RESULT = ("failed", "diverged", "lost", "cancelled")
 _KIND = {"teacher": "teachers", "search": "search", "final": "final runs"}
 
 
-def cited(tables: Sequence["Table"], described: Sequence[Described], registry: "Registry | None") -> set[str]:
+ASSISTANTS = "mirzadeh2020takd"
+"""Who taught through assistants first."""
+
+
+def cited(
+    frame: "pd.DataFrame", tables: Sequence["Table"], described: Sequence[Described], registry: "Registry | None"
+) -> set[str]:
     """The keys of the papers of the rows, of the presets that constants come from, and of printed numbers."""
     keys = {cite_key(str(one.values["distiller"])) for one in described}
+    keys |= {ASSISTANTS} if any("taught by" in (departs or "") for departs in frame["departs"]) else set()
     keys |= {head.cite for table in tables for head in (*table.rows, *table.columns)}
     presets = {source.split()[1] for one in described for source in one.provenance.values() if source[:7] == "preset "}
     keys |= set(map(preset_key, presets))

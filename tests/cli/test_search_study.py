@@ -52,6 +52,11 @@ def test_search_draws_validate_and_finals_use_the_best(kdharness, tmp_path, monk
     assert view["record"]["ranges"] == {"temperature": {"float": [1.0, 16.0], "log": True}}
     report = kdharness("report", "searched", "--home", home, "--format", "md").out
     assert "Budgets: KD: 3 settings, validation 144, on ResNet8 → ResNet8 (draw" in report
+    assert kdharness("report", "searched", "--home", home, "--paper", tmp_path / "paper").code == 0
+    assert (tmp_path / "paper" / "figures" / "searched-search-expected-best.pdf").exists()
+    setup, settings = ((tmp_path / "paper" / name).read_text() for name in ("setup.tex", "settings.tex"))
+    assert "Of KD the constant temperature was chosen among 3 draws" in setup
+    assert r"temperature & 1 to 16, logarithmic & & searched \\" in " ".join(settings.split(" ")).replace("  ", " ")
     (home / "optuna.db").unlink()
     assert "has 3 draws of searched" in kdharness("search", "copy", "searched", "--home", home).out
     assert kdharness("search", "show", "nothing", "--home", home).code == 2

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from kdharness.core.records import DRAWN_OF, TableSpec
-from kdharness.reporting.figures.budget import budget
 from kdharness.reporting.figures.convergence import convergence
 from kdharness.reporting.figures.curves import Curve, curves
 from kdharness.reporting.figures.drawing import Panel, files_of, look, of_figures
@@ -248,13 +247,6 @@ def test_no_class_below_the_teacher_leaves_the_axes_in_place():
 def test_looks_differ_in_grey_too():
     looks = [look(number) for number in range(24)]
     assert len({(one["marker"], str(one["linestyle"])) for one in looks}) == 24
-
-
-def test_expected_best_is_a_line_for_each_search():
-    drawing = budget({"KD": [70.0, 71.0, 71.5], "DKD": [69.0, 72.0]}, "val_top1_last")
-    (axes,) = drawing.figure.axes
-    assert [list(one.get_ydata()) for one in axes.lines] == [[70.0, 71.0, 71.5], [69.0, 72.0]]
-    assert list(axes.lines[0].get_xdata()) == [1, 2, 3] and "KD: 3 draws, DKD: 2 draws" in drawing.caption
 
 
 def test_a_figure_keeps_the_sentences_that_are_true_of_it():

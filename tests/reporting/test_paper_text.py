@@ -18,6 +18,7 @@ from kdharness.reporting.published.values import read_registry
 from kdharness.reporting.references import bibliography, known_references, preset_key
 from kdharness.reporting.render_latex import render, tabular
 from kdharness.reporting.tables import build_table
+from kdharness.runtime.paper_facts import ASSISTANTS
 
 from .frames import frame, quickstart, seeds, teacher
 from .test_render import HOSTILE, crowded, hostile
@@ -161,7 +162,7 @@ def test_all_that_is_cited_is_in_the_references() -> None:
     cited = {key for method in known_methods() for key in cite_key(method).split(",") if key}
     cited |= {source.cite for source in read_registry().sources.values()}
     cited |= {known["cite"] for known in setup_paragraph.known_datasets().values()}
-    cited |= {preset_key(preset) for preset in PRESETS} | {"benjamini1995controlling"}
+    cited |= {preset_key(preset) for preset in PRESETS} | {"benjamini1995controlling", ASSISTANTS}
     assert cited <= known_references()
     text = bibliography([*known_references(), "mine2026"])
     assert text.count("@") == len(known_references()) and "% mine2026" in text

@@ -227,10 +227,11 @@ def _search(setup: Setup) -> Iterator[str]:
         by = SAMPLERS.get(one["sampler"], one["sampler"])
         score = names.metric(one["maximize"]).removesuffix(" (%)").lower()
         pairs = _listed([names.pair(pair) for pair in one["pairs"]])
+        constants = f"constant{_s(one['ranges'])} {_listed(list(one['ranges']))}"
         yield escape(
-            f"Of {one['label']} the constants {_listed(list(one['ranges']))} were chosen among {one['draws']} draws of "
-            f"{by} by {score} on {pairs}, on {one['validation_images']:,} training images that were held out from the "
-            "students and their teacher."
+            f"Of {one['label']} the {constants} {'was' if len(one['ranges']) == 1 else 'were'} chosen among "
+            f"{one['draws']} draws of {by} by {score} on {pairs}, on {one['validation_images']:,} training images that "
+            "were held out from the students and their teacher."
         )
 
 
