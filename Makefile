@@ -1,9 +1,9 @@
-# make env | quickstart | test | exact | chaos | chaos-long | guards | lint | bundle.
+# make env | quickstart | test | exact | papers-smoke | chaos | chaos-long | guards | lint | bundle.
 # Nothing is done twice: .venv/.ready stamps a finished set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env quickstart test exact chaos chaos-long guards lint bundle
+.PHONY: env quickstart test exact papers-smoke chaos chaos-long guards lint bundle
 env: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -20,6 +20,9 @@ test: env
 
 exact: env
 	$(BIN)/python tests/campaigns/exactness.py
+
+papers-smoke: env
+	$(BIN)/python tests/campaigns/papers.py
 
 chaos: env
 	$(BIN)/python tests/campaigns/chaos

@@ -69,7 +69,8 @@ def ablate(
     from kdharness.runtime.figures import ablation, draw_ablation, write_drawings
 
     place = Home.at(home)
-    table, spec = ablation(Store(place), [study], axes, by=by, metric=metric, select=select.value, beside=beside or ())
+    store = Store(place)
+    table, spec = ablation(store, [study], axes, by=by, metric=metric, select=select.value, beside=beside or ())
     console = Console()
     if as_json:
         typer.echo(render(table, "json"), nl=False)
@@ -78,7 +79,7 @@ def ablate(
     else:
         typer.echo(render(table, "md"), nl=False)
     try:
-        paths = write_drawings(output or place.reports / study, [draw_ablation(table, spec)])
+        paths = write_drawings(output or place.reports / study, [draw_ablation(store, [study], table, spec)])
     except EnvironmentRefused as error:
         typer.echo(f"no figure: {error}", err=True)
         return

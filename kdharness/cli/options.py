@@ -14,6 +14,10 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Where datasets are looked up. [default: the home's data directory]")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+SmokeOption = Annotated[
+    bool,
+    typer.Option("--smoke", help="The study's shrunk form, STUDY-smoke: a minute or two, to see its whole path work."),
+]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name, as in its file.")]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdharness.cli.options import DataOption, HomeOption, JsonOption, StudyFile, echo_json
+from kdharness.cli.options import DataOption, HomeOption, JsonOption, SmokeOption, StudyFile, echo_json
 from kdharness.core.errors import BadInput, ExitCode
 from kdharness.core.home import Home
 
@@ -56,16 +56,16 @@ def check(
     data: DataOption = None,
     home: HomeOption = None,
     yes_runs: ConfirmOption = None,
+    smoke: SmokeOption = False,
 ) -> None:
     """Say every mistake of study files as file:line:column, or what they ask for."""
+    from kdharness.runtime.loading import study_of
     from kdharness.study.expand import expand_at
-    from kdharness.study.load import load_study
 
     failed = False
     for path in files:
         try:
-            study = load_study(path)
-            expansion = expand_at(study, Home.at(home), data, yes_runs)
+            expansion = expand_at(study_of(path, smoke=smoke), Home.at(home), data, yes_runs)
         except BadInput as error:
             failed = True
             typer.echo(str(error), err=True)
@@ -88,20 +88,20 @@ def plan(
         float | None, typer.Option("--hours", min=0, help="Say which cells, and how many seeds, fit in this time.")
     ] = None,
     yes_runs: ConfirmOption = None,
+    smoke: SmokeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a study would do: settings, runs, teachers, reuse, time, disk, and what its seeds can show."""
     from dataclasses import asdict
 
     from kdharness.results.store import Store
+    from kdharness.runtime.loading import study_of
     from kdharness.runtime.slots import AUTO, choose_slots
     from kdharness.study.expand import expand_at
-    from kdharness.study.load import load_study
     from kdharness.study.plan import make_plan, render_plan
 
     place = Home.at(home)
-    study = load_study(file)
-    expansion = expand_at(study, place, data, yes_runs)
+    expansion = expand_at(study_of(file, smoke=smoke), place, data, yes_runs)
     store = Store(place) if place.results.exists() else None
     made = make_plan(expansion, store, slots=len(choose_slots(None if slots == AUTO else slots)), hours=hours)
     if as_json:
@@ -121,8 +121,9 @@ def run(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, for a debugger.")] = False,
     yes_runs: ConfirmOption = None,
+    smoke: SmokeOption = False,
 ) -> None:
-    """Run a study: train what is missing, go on where it stopped, and print its tables."""
+    """Run a study: train what is missing, go on where it stopped, print its tables and draw its figures."""
     from rich.console import Console
 
     from kdharness.core.plugins import configured_notify
@@ -138,6 +139,7 @@ def run(
         fail_fast=fail_fast,
         in_process=in_process,
         confirmed=yes_runs,
+        smoke=smoke,
         notify=configured_notify(Path.cwd()),
     )
     raise typer.Exit(code)

@@ -2,13 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdharness.cli.options import HomeOption, JsonOption, StudyName, echo_json
+from kdharness.cli.options import HomeOption, JsonOption, SmokeOption, StudyName, echo_json
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
+
+if TYPE_CHECKING:
+    from kdharness.results.store import Store
 
 
 class Format(StrEnum):
@@ -58,7 +61,10 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Studies by name; the first one's tables.")],
+    studies: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY...", help="Studies by name (with --smoke also files); the first one's tables."),
+    ],
     form: Annotated[
         Format | None, typer.Option("--format", help="Markup. [default: terminal on a terminal, else md]")
     ] = None,
@@ -89,6 +95,10 @@ def report(
         bool | None, typer.Option("--strict-numerics", help="Different devices or versions in different cells.")
     ] = None,
     cite: Annotated[bool | None, typer.Option("--cite", help="LaTeX cites every method's paper.")] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Draw their figures too, into this directory."),
+    ] = None,
     paper: Annotated[
         Path | None,
         typer.Option("--paper", metavar="DIR", help="Write all that a paper takes from the studies, to \\input."),
@@ -99,11 +109,13 @@ def report(
             "--anonymous", help="Of --paper: no host, user, path, commit or link; what you called things stays."
         ),
     ] = False,
+    smoke: SmokeOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Print a study's tables, finished or not; or write a paper's files."""
+    """Print a study's tables, finished or not, and draw its figures; or write a paper's files."""
     from kdharness.reporting.render import render
     from kdharness.results.store import Store
+    from kdharness.runtime.loading import name_of
     from kdharness.runtime.reports import study_tables, write_text
 
     asked: dict[str, Any] = {
@@ -123,10 +135,14 @@ def report(
         "cite": cite,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
+    place, named = Home.at(home), [name_of(study, smoke=smoke) for study in studies]
     if paper is not None or anonymous:
-        _write_paper(Home.at(home), studies, paper, changes, anonymous=anonymous, alone=output is None and form is None)
+        _write_paper(place, named, paper, changes, anonymous=anonymous, alone=output is None and form is None)
         return
-    tables = study_tables(Store(Home.at(home)), studies, changes)
+    store = Store(place)
+    tables = study_tables(store, named, changes)
+    if figures is not None:
+        _draw(place, store, named, figures)
     from rich.console import Console
 
     console = Console()
@@ -141,6 +157,17 @@ def report(
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
+
+
+def _draw(home: Home, store: "Store", studies: list[str], folder: Path) -> None:
+    from kdharness.runtime.figures import study_figures, write_drawings
+
+    for study in studies:
+        drawings = study_figures(home, store, study)
+        for path in write_drawings(folder if len(studies) == 1 else folder / study, drawings):
+            typer.echo(f"wrote {path}", err=True)
+        if not drawings:
+            typer.echo(f"{study} asks for no figures", err=True)
 
 
 def _write_paper(

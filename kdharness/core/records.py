@@ -305,3 +305,14 @@ class FigureSpec(Frozen):
     seed: int | None = None
     """Of single runs; None: the lowest."""
     title: str | None = None
+
+
+class Smoke(Frozen):
+    """That a study was shrunk by `--smoke`, and what its parts stand for."""
+
+    study: str
+    """The one that was shrunk, by name."""
+    dataset: str
+    """Its dataset as people call it."""
+    pairs: Mapping[str, str] = {}
+    """Pair -> the one that it stands for, by listed names; those that stand for themselves are left out."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kdharness.core.records import Smoke
 from kdharness.reporting import names
 from kdharness.reporting.cells import Cells, Groups
 from kdharness.reporting.runs import Run
@@ -101,8 +102,10 @@ def _lost(lost: Mapping[str, int], groups: Groups) -> Footnote:
     return Footnote(LOST, text)
 
 
-def general_notes(table: Table, groups: Groups, teachers: Mapping[str, Run]) -> list[Footnote]:
-    """What no single cell is marked with: teachers that differ among rows, or from the paper's."""
+def general_notes(
+    table: Table, groups: Groups, teachers: Mapping[str, Run], smoke: Smoke | None = None
+) -> list[Footnote]:
+    """What no single cell is marked with: teachers that differ among rows, or, in a whole study, from print."""
     several = _several_teachers(groups, teachers)
     noted = [Footnote("*", several)] if several else []
     apart = [
@@ -113,7 +116,7 @@ def general_notes(table: Table, groups: Groups, teachers: Mapping[str, Run]) -> 
         and head.teacher.printed is not None
         and abs(head.teacher.accuracy - head.teacher.printed) > APART
     ]
-    if apart:
+    if apart and smoke is None:
         noted.append(Footnote("§", f"teachers more than {APART} points from the paper's: {'; '.join(apart)}."))
     return noted
 

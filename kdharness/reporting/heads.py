@@ -43,6 +43,7 @@ def heads(
             name=sides[key][1].name,
             printed=sides[key][1].printed,
             panel=sides[key][0].name,
+            panel_printed=sides[key][0].printed,
             group=runs[key][0].group if what == "distiller" else None,
             ours=what == "distiller" and runs[key][0].ours,
             against=runs[key][0].against if what == "distiller" else None,

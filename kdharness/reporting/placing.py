@@ -72,6 +72,10 @@ class Layout:
         if spec.rows == spec.columns:
             raise BadInput(f"a table cannot have {spec.rows!r} in its rows and in its columns")
         self.placed = {labelled.get(side, side) for side in (spec.rows, spec.columns)} - set(SIDES)
+        self.text_order: dict[tuple[str, str], int] = {}
+        for run in runs:
+            for axis, value in run.axes.items():
+                self.text_order.setdefault((axis, str(value)), len(self.text_order))
         studies = list(dict.fromkeys(run.study for run in runs))
         self.entry_order: dict[str, tuple[int, int]] = {}
         self.pair_order: dict[str, int] = {}
@@ -119,7 +123,8 @@ class Layout:
             prefix = f"{run.dataset}: " if self.several_datasets else ""
             return Side(pair, prefix + names.pair(run.pair), (side, self.pair_order[pair]))
         if side == "distiller":
-            order = (self.entry_order[run.label], run.label, tuple(order_of(value) for _, value in entry.axes))
+            values = tuple(self._order(axis, value) for axis, value in entry.axes)
+            order = (self.entry_order[run.label], run.label, values)
             name = entry_name(entry)
             return Side(name, name + (" (ours)" if run.ours else ""), (side, *order, entry.variant))
         if side in ("student", "teacher", "group", "dataset"):
@@ -129,8 +134,14 @@ class Layout:
             return Side(name, printed, (side, *place))
         for axis, value in run.axes.items():
             if side in (axis, f"{run.label}.{axis}"):
-                return Side(assign(axis, value), assign(axis, value), (side, *order_of(value)))
-        return Side(NOTHING, NOTHING, (side, *order_of(None)))
+                return Side(assign(axis, value), assign(axis, value), (side, *self._order(axis, value)))
+        return Side(NOTHING, NOTHING, (side, 2, 0.0))
+
+    def _order(self, axis: str, value: Any) -> tuple[int, float]:
+        """Sorts numbers by size, then texts as the study has them; what has no value stands after them."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return (0, float(value))
+        return (1, float(self.text_order[axis, str(value)]))
 
     def _pair(self, run: Run) -> str:
         return f"{run.dataset}: {run.pair}" if self.several_datasets else run.pair
@@ -164,15 +175,6 @@ def variants(buckets: Sequence[Sequence[Run]]) -> list[str]:
 def assign(name: str, value: Any) -> str:
     """`temperature=2`: the shortest text of a value."""
     return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-
-
-def order_of(value: Any) -> tuple[int, float, str]:
-    """Sorts numbers by size, then texts, then nothing."""
-    if value is None:
-        return (2, 0.0, "")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return (0, float(value), "")
-    return (1, 0.0, str(value))
 
 
 def at_variant(place: Place, layout: Layout, run: Run, variant: str, metric: str) -> Place:

@@ -37,6 +37,7 @@ class Head:
     printed: str
     panel: str = ""
     """The block it stands in: what the table neither places in rows nor in columns, e.g. `recipe.batch_size=32`."""
+    panel_printed: str = ""
     group: str | None = None
     ours: bool = False
     against: str | None = None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kdharness.core.errors import BadInput
-from kdharness.core.records import TableSpec
+from kdharness.core.records import Smoke, TableSpec
 from kdharness.reporting import footnotes, statistics, wording
 from kdharness.reporting.cells import Groups, cell, distinct, split
 from kdharness.reporting.comparing import baseline_of, compare
@@ -14,6 +14,7 @@ from kdharness.reporting.placing import Layout, entry_name
 from kdharness.reporting.published.standing import PrintedTables, filled_in, set_beside
 from kdharness.reporting.ranking import mean_ranks, rank
 from kdharness.reporting.runs import TEACHER_METRIC, column_of, purpose_of, read
+from kdharness.reporting.smoke import as_printed, sentence
 from kdharness.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ def build_table(
     registry: "Registry | None" = None,
     paired: bool = False,
     ledger: Ledger | None = None,
+    smoke: Smoke | None = None,
 ) -> Table:
     """The table that `spec` asks of the frame of one or several studies, finished or not.
 
     A cell holds the runs of one setting taught by one teacher's weights; where several would meet, the row is split
-    by what differs. `paired` tests by seed. Printed values need the registry. Raises BadInput for a metric, side,
-    baseline or printed table that is not there, and for best-val over final runs.
+    by what differs. `paired` tests by seed. Printed values need the registry. `smoke` says what runs stand for that are
+    of a shrunk study. Raises BadInput for a metric, side, baseline or printed table that is not there, and for best-val
+    over final runs.
     """
     purpose = purpose_of(spec)
     metrics = [column_of(metric, spec, frame) for metric in spec.metrics]
@@ -57,7 +60,8 @@ def build_table(
     cells = rank(cells, groups, spec, paired=paired)
     printed = PrintedTables.of(spec, registry)
     marks = footnotes.Marks()
-    cells = set_beside(cells, groups, printed, marks)
+    in_print = as_printed(groups, smoke) if smoke is not None else groups
+    cells = set_beside(cells, in_print, printed, marks)
     cells, lost = footnotes.footnotes(cells, groups, teachers, marks)
     alone = alone_accuracies(shown) if metrics[0] == TEACHER_METRIC else {}
     rows = heads(groups, "rows", spec, teachers, alone)
@@ -87,8 +91,9 @@ def build_table(
         cite=spec.cite,
         missing="" if statistics.available() else statistics.MISSING,
     )
-    table = filled_in(table, groups, printed, marks, spec)
-    table = replace(table, footnotes=(*lost, *marks.footnotes(), *footnotes.general_notes(table, groups, teachers)))
-    return replace(
-        table, caption=wording.caption(table, shown, purpose, spec, ranks=ranks, paired=paired, ledger=ledger or {})
+    table = filled_in(table, in_print, printed, marks, spec)
+    table = replace(
+        table, footnotes=(*lost, *marks.footnotes(), *footnotes.general_notes(table, groups, teachers, smoke))
     )
+    said = wording.caption(table, shown, purpose, spec, ranks=ranks, paired=paired, ledger=ledger or {})
+    return replace(table, caption=(*said, *([sentence(smoke)] if smoke is not None else [])))

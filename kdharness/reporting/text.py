@@ -1,5 +1,6 @@
 """The words of a table that every rendering shares: numbers, counts, heads, and the order of its lines."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ def lines(table: Table) -> Iterator[Line]:
     for index, head in enumerate(table.rows):
         if head.panel != panel:
             panel, group = head.panel, None
-            yield Line(panel, panel=True)
+            yield Line(head.panel_printed, panel=True)
         if head.group != group:
             if group or head.group:
                 yield Line(head.group or "")  # rows of no group stand apart from the group above
@@ -136,6 +137,9 @@ def corner(table: Table) -> str:
     """What stands above the rows' names."""
     if len(table.metrics) > 1 and any(head.name in table.metrics for head in table.rows):
         return "Metric"
+    axes = {found[1] if (found := re.match(r"([\w.]+)=", head.name)) else "" for head in table.rows}
+    if len(axes) == 1 and "" not in axes:
+        return axes.pop().removeprefix("recipe.")
     return "Pair" if any("->" in head.name for head in table.rows) else "Method"
 
 

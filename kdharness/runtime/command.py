@@ -19,6 +19,7 @@ from kdharness.runtime.executors import Executor, InProcessExecutor, SubprocessE
 from kdharness.runtime.figures import study_figures, write_drawings
 from kdharness.runtime.footprint import parts
 from kdharness.runtime.job import run_job
+from kdharness.runtime.loading import study_of
 from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.options import JobOptions
 from kdharness.runtime.outcome import RunOutcome
@@ -30,7 +31,7 @@ from kdharness.runtime.slots import AUTO, choose_slots, device_of
 from kdharness.runtime.until import parse_until
 from kdharness.runtime.warm_tables import WarmTables
 from kdharness.study.expand import Expansion, expand_at
-from kdharness.study.load import load_study
+from kdharness.study.saved import saved_form
 from kdharness.study.searching.dashboard import write_copy
 from kdharness.study.searching.search import Search
 from kdharness.tracking.mlflow import installed as mlflow_installed
@@ -47,9 +48,12 @@ def run_command(
     fail_fast: bool = False,
     in_process: bool = False,
     confirmed: int | None = None,
+    smoke: bool = False,
     notify: Sequence[str] = (),
 ) -> ExitCode:
     """Everything between the study file and its tables; says what is new, reused and no longer asked for.
+
+    With `smoke` it is the study's shrunk form.
 
     Raises StudyError and BadInput about the study before anything is written; EnvironmentRefused, and BadInput about
     images, before anything is trained.
@@ -59,7 +63,7 @@ def run_command(
     for check in checks:
         if check.status == "warning" and check.name in ("home", "database", "disk", "open files", "clock"):
             _say(console, f"warning: {check.name}: {check.text}" + (f"; {check.remedy}" if check.remedy else ""))
-    expansion = expand_at(load_study(file), home, data, confirmed, upgrade=True)
+    expansion = expand_at(study_of(file, smoke=smoke), home, data, confirmed, upgrade=True)
     if expansion.missing:
         raise BadInput("; ".join(expansion.missing), where=str(file))
     asked = [Analysis.parse(text) for text in expansion.study.spec.evaluate]
@@ -133,9 +137,7 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
     study = expansion.study
     for warning in expansion.warnings:
         _say(console, f"{study.path}: warning: {warning}")
-    kept = {"about", "dataset", "evaluate", "tables", "figures", "paired"}
-    spec = study.spec.model_dump(mode="json", exclude_none=True, include=kept)
-    spec["paired"] = _paired(store, expansion, console)
+    spec = saved_form(study) | {"paired": _paired(store, expansion, console)}
     change = store.save_study(study.name, study.text, expansion.wanted, path=study.path, spec=spec)
     parts = [f"{change.new} new", f"{change.reused} reused", f"{change.waiting} to go on with"]
     parts += [f"{change.dropped} no longer asked for (kept)"] if change.dropped else []

@@ -10,7 +10,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.core.records import DRAWN_OF, FigureSpec, Select, TableSpec
 from kdharness.results.store import Store
-from kdharness.runtime.reports import study_frame
+from kdharness.runtime.reports import shrunk_of, study_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,19 @@ def draw(home: Home, store: Store, studies: Sequence[str], spec: FigureSpec) -> 
     analysis that it is drawn of is not there yet.
     """
     require_matplotlib()
+    return _marked(_drawn(home, store, studies, spec), store, studies)
+
+
+def _marked(drawing: "Drawing", store: Store, studies: Sequence[str]) -> "Drawing":
+    """The figure of a shrunk study says so, in the picture and under it."""
+    from kdharness.reporting.figures.drawing import marked
+    from kdharness.reporting.smoke import sentence
+
+    smoke = shrunk_of(store, studies)
+    return marked(drawing, "smoke", sentence(smoke)) if smoke is not None else drawing
+
+
+def _drawn(home: Home, store: Store, studies: Sequence[str], spec: FigureSpec) -> "Drawing":
     from kdharness.reporting.figures.convergence import convergence
     from kdharness.reporting.figures.curves import curves
     from kdharness.reporting.figures.pareto import pareto
@@ -91,10 +104,10 @@ def ablation(
     return _table(_chosen(study_frame(store, studies), spec), spec), spec
 
 
-def draw_ablation(table: "Table", spec: FigureSpec) -> "Drawing":
-    """The figure of an ablation's table. Raises EnvironmentRefused without matplotlib."""
+def draw_ablation(store: Store, studies: Sequence[str], table: "Table", spec: FigureSpec) -> "Drawing":
+    """The figure of the studies' ablation, from its table. Raises EnvironmentRefused without matplotlib."""
     require_matplotlib()
-    return _of_table(table, spec)
+    return _marked(_of_table(table, spec), store, studies)
 
 
 def toy_case() -> "Drawing":
@@ -169,15 +182,13 @@ def _chosen(frame: "pd.DataFrame", spec: FigureSpec) -> "pd.DataFrame":
         if name not in set(runs["label"]):
             known = ", ".join(dict.fromkeys(runs["label"]))
             raise BadInput(f"no row is called {name!r}", remedy=f"Rows: {known}")
-    if spec.pair is not None and spec.pair not in set(runs["pair"]):
-        known = ", ".join(dict.fromkeys(runs["pair"]))
-        raise BadInput(f"no pair is {spec.pair!r}", remedy=f"Pairs: {known}")
+    pair = spec.pair and _listed(spec.pair, runs)
     axes = [axis for axis in (spec.x, spec.lines) if axis is not None and axis not in SIDES]
     if spec.kind not in ("line", "heat-map"):
         axes = []
 
     def wanted(row: Any) -> bool:
-        if spec.pair is not None and row["pair"] != spec.pair:
+        if pair and row["pair"] != pair:
             return False
         known = {name for axis in row["axes"] or {} for name in (axis, f"{row['label']}.{axis}")}
         if all(axis in known for axis in axes):
@@ -192,6 +203,20 @@ def _chosen(frame: "pd.DataFrame", spec: FigureSpec) -> "pd.DataFrame":
             f"no run has the axis {' and '.join(axes)}", remedy=f"Axes: {', '.join(sorted(there)) or 'none'}"
         )
     return chosen
+
+
+def _listed(pair: str, runs: "pd.DataFrame") -> str:
+    """The runs' pair that is meant, in the names of the literature too. Raises BadInput where none is."""
+    known = dict.fromkeys(runs["pair"])
+    if pair not in known:
+        from kdharness.study.resolve import known_pair  # with torch, for the names of networks
+
+        meant = [known_pair(pair, dataset) for dataset in dict.fromkeys(runs["dataset"])]
+        found = next((one.label for one in meant if one is not None and one.label in known), None)
+        if found is None:
+            raise BadInput(f"no pair is {pair!r}", remedy=f"Pairs: {', '.join(known)}")
+        return found
+    return pair
 
 
 def _finished(frame: "pd.DataFrame") -> Iterator[Mapping[str, Any]]:
@@ -257,7 +282,7 @@ def _panels(home: Home, frame: "pd.DataFrame", spec: FigureSpec, studies: Sequen
 
     analysis = DRAWN_OF[spec.kind]
     runs = list(_finished(frame))
-    pair = spec.pair or next((row["pair"] for row in runs), "")
+    pair = next((row["pair"] for row in runs), "")
     of_label: dict[str, Mapping[str, Any]] = {}
     for row in sorted(runs, key=lambda row: row["seed"]):
         if row["pair"] == pair and spec.seed in (None, row["seed"]):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
-from kdharness.core.records import TableSpec
+from kdharness.core.records import Smoke, TableSpec
 from kdharness.results.store import Store
 from kdharness.training.files import write_durably
 
@@ -33,12 +33,15 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     if changes:
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
     paired = all(spec.get("paired", False) for spec in asked)
+    smoke = shrunk_of(store, studies)
     ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
     registry = _registry(store.home, specs)
 
     def tables(metrics: set[str] | None) -> list["Table"]:
         frame = study_frame(store, studies, metrics)
-        return [build_table(frame, spec, registry=registry, paired=paired, ledger=ledger) for spec in specs]
+        return [
+            build_table(frame, spec, registry=registry, paired=paired, ledger=ledger, smoke=smoke) for spec in specs
+        ]
 
     try:
         built = tables(_metrics(specs))
@@ -46,6 +49,12 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
         built = tables(None)  # with all metrics, the same mistake is told with what there is instead
     said = tuple(sentence for study in studies for sentence in _budgets(store, study))
     return [replace(table, caption=(*table.caption, *said)) for table in built]
+
+
+def shrunk_of(store: Store, studies: Sequence[str]) -> Smoke | None:
+    """What the first of them that `--smoke` shrank stands for; None where all are whole."""
+    forms = (store.study(study).spec.get("smoke") for study in studies)
+    return next((Smoke.model_validate(form) for form in forms if form), None)
 
 
 def _budgets(store: Store, study: str) -> list[str]:

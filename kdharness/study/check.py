@@ -51,7 +51,7 @@ def find_problems(study: Study, *, data: Path, imports: Sequence[ImportedTeacher
     check_search(spec, list(pairs), known, found)
     _evaluate(spec, found)
     check_tables(spec, None if holes else labels, _axes(spec, known), found)
-    check_figures(spec, None if holes else labels, {pair.label for pair in pairs}, _axes(spec, known), found)
+    check_figures(spec, None if holes else labels, list(pairs), _axes(spec, known), found)
     if dataset is not None and not found.problems:
         check_prefix(spec, list(pairs), known, dataset, found)
     if dataset is not None and not missing_images(dataset):

@@ -7,6 +7,7 @@ from kdharness.core.records import DRAWN_OF
 from kdharness.study.check_tables import ANALYSIS_METRICS, PLACES, TEST_METRICS
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
+from kdharness.study.resolve import Pair, known_pair
 from kdharness.study.spec import HOLE, FigurePart, StudySpec
 
 _TAKES = {"line": ("x", "y", "lines"), "heat-map": ("x", "y", "lines"), "curves": ("y",), "pareto": ("x", "y")}
@@ -15,7 +16,7 @@ _NEEDS = {"line": ("x",), "heat-map": ("x", "lines")}
 
 
 def check_figures(
-    spec: StudySpec, labels: Collection[str] | None, pairs: Collection[str], axes: Collection[str], found: Findings
+    spec: StudySpec, labels: Collection[str] | None, pairs: Collection[Pair], axes: Collection[str], found: Findings
 ) -> None:
     """Every name that a figure cannot mean; `labels` is None where some could not be read."""
     for index, figure in enumerate(spec.figures):
@@ -30,8 +31,8 @@ def check_figures(
         for number, name in enumerate(figure.rows):
             if labels is not None and name not in labels and name != HOLE:
                 found.unknown((*place, "rows", number), "row", name, labels)
-        if figure.pair is not None and figure.pair not in pairs:
-            found.unknown((*place, "pair"), "pair", figure.pair, pairs)
+        if figure.pair is not None and known_pair(figure.pair, spec.dataset_name) not in pairs:
+            found.unknown((*place, "pair"), "pair", figure.pair, [pair.label for pair in pairs])
         if figure.seed is not None and figure.seed not in spec.seed_list:
             found.say((*place, "seed"), f"the study has no seed {figure.seed}")
         _check_metrics(figure, place, found)

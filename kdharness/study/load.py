@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdharness.core.errors import BadInput, Problem, StudyError
+from kdharness.core.records import Smoke
 from kdharness.study.document import Document, read_document
 from kdharness.study.document import Path as Place
 from kdharness.study.spec import HOLE, PARTS, Choice, Each, FloatRange, Group, IntRange, StudySpec
@@ -34,6 +35,8 @@ class Study:
     text: str
     spec: StudySpec
     document: Document
+    smoke: Smoke | None = None
+    """Where `spec` is not the file's, but its shrunk form."""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ FIGURES = """\
 evaluate: [calibration]
 figures:
   - {x: KD.temperature, y: test_top1_last, rows: [none]}
-  - {kind: reliability, rows: [KD]}
+  - {kind: reliability, rows: [KD], pair: ResNet8 -> ResNet8}
 """
 
 
@@ -45,6 +45,17 @@ def test_running_a_study_draws_its_figures(own):
     assert "ablated, ResNet8 → ResNet8" in caption and "n = 1, seed 0" in caption
 
 
+def test_a_report_draws_them_too(kdharness, own, tmp_path):
+    answer = kdharness("report", "ablated", "--figures", tmp_path, "--home", own)
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("### ablated") and "figure-2-reliability.pdf" in answer.err
+    drawn = own / "reports" / "ablated"
+    assert written(tmp_path) == written(drawn)
+    assert all((tmp_path / name).read_bytes() == (drawn / name).read_bytes() for name in written(drawn))
+    none = kdharness("report", "small", "--figures", tmp_path / "none", "--home", own)
+    assert none.code == 0 and "small asks for no figures" in none.err
+
+
 def test_an_ablation_is_a_table_and_its_figure(kdharness, own, tmp_path):
     answer = kdharness("ablate", "ablated", "--axis", "KD.temperature", "-o", tmp_path, "--home", own)
     assert answer.code == 0, answer.err
@@ -65,7 +76,8 @@ def test_two_axes_are_a_heat_map(kdharness, own, tmp_path):
 
 
 def test_figures_of_epochs_costs_and_runs(kdharness, own, tmp_path):
-    for kind, more in (("curves", ["--y", "test_top1,train_loss"]), ("pareto", []), ("reliability", ["--seed", "1"])):
+    single = ["--seed", "1", "--pair", "ResNet8 -> resnet8"]
+    for kind, more in (("curves", ["--y", "test_top1,train_loss"]), ("pareto", []), ("reliability", single)):
         answer = kdharness("plot", kind, "ablated", *more, "-o", tmp_path, "--home", own)
         assert answer.code == 0, answer.err
     assert len(written(tmp_path)) == 9

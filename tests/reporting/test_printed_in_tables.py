@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from kdharness.core.errors import BadInput
-from kdharness.core.records import Fill, TableSpec
+from kdharness.core.records import Fill, Smoke, TableSpec
 from kdharness.reporting.published.values import Registry, read_registry
 from kdharness.reporting.render import FORMATS, render
 from kdharness.reporting.table import Beside, Cell, Table
@@ -111,6 +111,15 @@ def test_a_contradicted_value_is_shown_and_never_compared(registry: Registry) ->
     assert any("shifted by one column" in said[mark] for mark in found.notes)
 
 
+def test_differences_of_raw_and_of_standardized_logits(registry: Registry) -> None:
+    """Figure 3 prints both under one name, and on what they are."""
+    values = {"test_logit_difference": 0.9, "test_zscore_difference": 0.2}
+    data = frame(run("KD+LS", 0, 76.6, **PAIR, **LS, **values))
+    spec = TableSpec(rows="metric", columns="distiller", metric=tuple(values), published="sun2024logit Figure 3")
+    table = build_table(data, spec, registry=registry)
+    assert [found.beside.text for found in table.cells.values() if found.beside] == ["0.94", "0.18"]
+
+
 def test_each_point_of_a_printed_ablation(registry: Registry) -> None:
     """Table 4: four standardizations by seven weights; a point without its own print has nothing beside it."""
     made = [
@@ -176,6 +185,24 @@ def test_every_format_says_what_was_printed(registry: Registry) -> None:
     assert said["filled"][0]["text"] == "78.08" and said["published"] == LS2
     latex = render(table, "latex")
     assert r"\textcolor{gray}{78.08" in latex and "xcolor" in latex.splitlines()[0]
+
+
+def test_a_shrunk_study_stands_beside_what_is_printed_for_the_whole_one(registry: Registry) -> None:
+    """Values, rows from print and the paper's teacher as in the whole study's table; no word on how they compare."""
+    here = {"pair": "vgg13 -> vgg8", "dataset": "digits-smoke"}
+    smoke = Smoke(study="ls", dataset="cifar100", pairs={here["pair"]: PAIR["pair"]})
+    data = frame(teacher(12.0, model="vgg13", dataset="digits-smoke"), seeds("kd", 11.0, **here))
+    spec = TableSpec(published=LS2, fill=(Fill(table=LS2, rows=("simkd",)),), title="Table 2 (smoke)")
+    table = build_table(data, spec, registry=registry, smoke=smoke)
+    found = beside(table, "kd")
+    assert (found.text, found.verdict) == ("73.33", None) and [one.text for one in table.filled.values()] == ["78.08"]
+    assert table.columns[0].printed == "VGG13 → VGG8"
+    assert table.columns[0].teacher is not None and table.columns[0].teacher.printed == 79.42
+    assert not any("from the paper's" in note.text for note in table.footnotes)
+    for form in FORMATS:
+        text = render(table, form)
+        assert "smoke" in text and "Student's t" not in text, form
+    assert "Smoke form of ls (digits for cifar100, VGG13 → VGG8 for ResNet32×4 → ResNet8×4)" in render(table, "md")
 
 
 def test_what_is_not_there_or_cannot_be_filled(registry: Registry) -> None:

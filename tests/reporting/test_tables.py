@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
 from kdharness.reporting import text
+from kdharness.reporting.render import render
 from kdharness.reporting.table import Cell, Table
 from kdharness.reporting.tables import build_table
 from kdharness.testing.table import check_table
@@ -109,6 +110,20 @@ def test_an_axis_that_is_not_placed_becomes_rows() -> None:
     assert rows(table) == ["none", "KD (temperature=1)", "KD (temperature=2.5)", "KD (temperature=4)"]
 
 
+def test_words_on_an_axis_stand_as_in_the_study() -> None:
+    """Numbers by size, words not by the alphabet; in rows and in columns."""
+    kinds = ["zscore", "none", "mean"]
+    data = frame(
+        *(seeds("KD", 91.0, 91.5, distiller="kd", axes={"kind": kind, "w": w}) for kind in kinds for w in (9, 3))
+    )
+    table = build_table(data, TableSpec(columns="kind"))
+    assert [head.name for head in table.columns] == [f"kind={kind}" for kind in kinds]
+    assert rows(table) == ["KD (w=3)", "KD (w=9)"]
+    turned = render(build_table(data, TableSpec(rows="w", columns="kind")), "md")
+    assert "| w " in turned and "Method" not in turned
+    assert rows(build_table(data, TableSpec()))[::2] == [f"KD (kind={kind}, w=3)" for kind in kinds]
+
+
 def test_an_axis_can_be_the_columns() -> None:
     data = frame(*(seeds("KD", 91.0 + t, 91.0, distiller="kd", axes={"temperature": t}) for t in (1.0, 2.0)))
     for columns in ("temperature", "KD.temperature"):
@@ -116,6 +131,7 @@ def test_an_axis_can_be_the_columns() -> None:
         check_table(table, data)
         assert [head.name for head in table.columns] == ["temperature=1", "temperature=2"] and rows(table) == ["KD"]
         assert table.rows[0].panel == "resnet20 -> resnet8"
+        assert "| **ResNet20 → ResNet8** |" in render(table, "md")
 
 
 def test_a_recipe_axis_becomes_panels_with_their_own_ranks() -> None:

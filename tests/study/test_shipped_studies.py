@@ -10,6 +10,9 @@ from kdharness.reporting.published.values import read_registry
 from kdharness.study.expand import Expansion, expand
 from kdharness.study.load import load_study
 from kdharness.study.plan import make_plan
+from kdharness.study.resolve import label_of
+from kdharness.study.rows import rows
+from kdharness.study.smoke import shrink
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = sorted(STUDIES.rglob("*.yaml"))
@@ -31,6 +34,20 @@ def test_a_shipped_study_checks_and_plans(path, tmp_path):
         assert f"]({path.name})" in INDEX
     if "-table-" in path.stem:
         assert not unasked(expansion)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_its_smoke_form_checks_and_plans(path, tmp_path):
+    """With every row, every table and nothing that is not here; few and short runs."""
+    study = load_study(path)
+    expansion = expand(shrink(study), data=tmp_path)
+    plan = make_plan(expansion, None, slots=1)
+    assert plan.study == f"{path.stem}-smoke" and not plan.missing
+    assert 0 < plan.runs <= 50 * len(plan.pairs) and len(plan.pairs) <= 2
+    assert {run.setting.recipe.epochs for run in expansion.wanted} == {2}
+    assert [row.label for row in plan.rows] == [label_of(row) for row in rows(study.spec)]
+    assert len(expansion.study.spec.tables) == len(study.spec.tables)
+    assert bool(expansion.study.spec.figures) == bool(study.spec.figures)
 
 
 def unasked(expansion: Expansion) -> set[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from kdharness.training.recipes import load_recipe, names
 def test_every_file_resolves() -> None:
     assert set(names()) == {
         "digits-quick", "cifar100-240", "cifar100-vit-300", "cifar100-vit-teacher", "cifar10-short", "imagenet-100",
-        "tiny-imagenet-200",
+        "tiny-imagenet-200", "smoke",
     }  # fmt: skip
     for name in names():
         file = load_recipe(name)

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -14,8 +14,6 @@ import numpy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-from kdharness.reporting import names
 
 P = ParamSpec("P")
 Array = NDArray[Any]
@@ -96,6 +94,14 @@ def panels(
     return figure, axes[: number * rows]
 
 
+def marked(drawing: Drawing, word: str, sentence: str) -> Drawing:
+    """The drawing with a word above the picture and a sentence more in its caption."""
+    with style():
+        drawing.figure.suptitle(word, color="#D55E00", fontsize=7)
+    head, break_, rest = drawing.caption.partition("\n")
+    return replace(drawing, caption=f"{head} {sentence}{break_}{rest}")
+
+
 def keyed(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, in space of its own below them."""
     found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
@@ -140,11 +146,6 @@ def one_scale(axes: Sequence[Axes]) -> None:
     low, high = min(one.get_ylim()[0] for one in axes), max(one.get_ylim()[1] for one in axes)
     for one in axes:
         one.set_ylim(low, high)
-
-
-def panel_title(block: str) -> str:
-    """A table's panel as papers print it: `ResNet20 → ResNet8, KD`."""
-    return ", ".join(map(names.pair, block.split(", ")))
 
 
 def image_axis(axes: Axes, classes: int, what: str) -> None:

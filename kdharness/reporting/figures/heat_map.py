@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from kdharness.reporting import names, text
-from kdharness.reporting.figures.drawing import Drawing, bare, counted, of_figures, panel_title, panels, styled
+from kdharness.reporting.figures.drawing import Drawing, bare, counted, of_figures, panels, styled
 from kdharness.reporting.figures.line import axis_name
 from kdharness.reporting.table import Table
 
@@ -16,7 +16,7 @@ DARK = 0.55
 @styled
 def heat_map(table: Table, *, across: str, down: str, title: str | None = None) -> Drawing:
     """The means of the table's cells, rows and columns as they are; the best of a map in bold; a map for each panel."""
-    blocks = list(dict.fromkeys(head.panel for head in table.rows))
+    blocks = {head.panel: head.panel_printed for head in table.rows}
     most = max(sum(head.panel == block for head in table.rows) for block in blocks)
     figure, axes = panels(len(blocks), across=3, size=(0.6 * len(table.columns) + 1.4, 0.4 * most + 1.1))
     known = [cell.mean for cell in table.cells.values() if cell.mean is not None]
@@ -25,7 +25,7 @@ def heat_map(table: Table, *, across: str, down: str, title: str | None = None) 
         drawn = _draw(one, table, [row for row, head in enumerate(table.rows) if head.panel == block], scale)
         one.set_xlabel(axis_name(across))
         one.set_ylabel(axis_name(down))
-        one.set_title(panel_title(block))
+        one.set_title(blocks[block])
     figure.colorbar(drawn, ax=axes, label=names.metric(table.metric), pad=0.02)
     caption = (
         f"{title or table.title}, over {axis_name(across)} and {axis_name(down)}. Means; each field: "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from kdharness.reporting import names
-from kdharness.reporting.figures.drawing import Drawing, counted, keyed, look, of_figures, panel_title, panels, styled
+from kdharness.reporting.figures.drawing import Drawing, counted, keyed, look, of_figures, panels, styled
 from kdharness.reporting.placing import NOTHING
 from kdharness.reporting.table import Cell, Table
 
@@ -21,11 +21,11 @@ def line(table: Table, *, axis: str, title: str | None = None) -> Drawing:
     Numbers are joined, with a band of one sample deviation; names (teachers, methods) stand beside each other with
     bars. What has no value on the axis is a level line.
     """
-    blocks = list(dict.fromkeys(head.panel for head in table.rows))
+    blocks = {head.panel: head.panel_printed for head in table.rows}
     figure, axes = panels(len(blocks), across=3, size=(2.9, 2.3))
     for one, block in zip(axes, blocks, strict=True):
         _draw(one, table, [index for index, head in enumerate(table.rows) if head.panel == block], axis)
-        one.set_title(panel_title(block) if len(blocks) > 1 else "")
+        one.set_title(blocks[block] if len(blocks) > 1 else "")
     axes[0].set_ylabel(names.metric(table.metric))
     keyed(figure, axes)
     cells = list(table.cells.values())

@@ -13,6 +13,14 @@ _WEIGHTS = {"kd": "kd_weight", "dkd": "tckd_weight", "ctkd": "kd_weight", "mlkd"
 _KNOWN_BY = {"temperature": "temperature", "kd_weight": "lambda_kd", "standardize": "preprocess"}
 """What a printed setting calls one of our constants."""
 
+_DIFFERENCES = {
+    "logit_difference": ("logit_diff_mean", "raw logits"),
+    "logit_difference_max": ("logit_diff_max", "raw logits"),
+    "zscore_difference": ("logit_diff_mean", "standardized logits"),
+    "zscore_difference_max": ("logit_diff_max", "standardized logits"),
+}
+"""Of our metrics that print tells apart by their setting: its metric, and on what."""
+
 
 def method_of(run: Run, known: Sequence[str]) -> str | None:
     """The run's method by its printed name: its distiller's, with `+ls` where it standardizes; else its label's.
@@ -52,13 +60,19 @@ def printed_for(run: Run, metric: str, values: Sequence[Printed]) -> Printed | N
         one
         for one in values
         if one.method == method
-        and one.metric in (what, f"{what}_{when}")
+        and _is_metric(one, what, when)
         and is_pair(one, run)
         and all(_KNOWN_BY.get(axis, axis.removeprefix("recipe.")) in one.setting for axis in run.axes)
     ]
     alike = [one for one in here if not differences(one, run)]
     found = alike or here
     return found[0] if len({one.text for one in found}) == 1 else None
+
+
+def _is_metric(printed: Printed, what: str, when: str) -> bool:
+    if what in _DIFFERENCES:
+        return (printed.metric, printed.setting.get("on")) == _DIFFERENCES[what]
+    return printed.metric in (what, f"{what}_{when}")
 
 
 def is_pair(printed: Printed, run: Run) -> bool:
