@@ -130,7 +130,7 @@ def test_hours_are_those_of_devices_and_not_of_runs() -> None:
 
 def test_the_setup_says_who_departs_from_what_is_usual() -> None:
     setup = Setup(
-        datasets=("cifar100", "digits", "/home/me/birds (folder)"),
+        datasets=("cifar100", "digits", "/home/me/birds (folder)", "synthetic"),
         students=(
             Trained("KD", "resnet8x4", SGD), Trained("KD", "mobilenetv2", SGD.model_copy(update={"lr": 0.01})),
             Trained("MLKD", "resnet8x4", SGD.model_copy(update={"epochs": 480})),
@@ -145,7 +145,8 @@ def test_the_setup_says_who_departs_from_what_is_usual() -> None:
     assert "The learning rate is 0.05 (0.01 for MobileNet-V2), multiplied by 0.1 after epochs 150, 180 and 210." in said
     assert "random crops after padding by 4 pixels" in said and "seeds 0 to 4" in said and "ResNet32$\\times$4" in said
     assert "Welch{'}s" in said and "20 runs on NVIDIA A100" in said and "(commit abc)" in said
-    assert "no claim rests on it" in said and "No constant was searched for" in said
+    assert "no claim rests on it" in said and "We use synthetic.\nN.B.: synthetic images" in said
+    assert "No constant was searched for" in said
     assert setup_paragraph.cited(setup) == {
         "krizhevsky2009learning", "alpaydin1998digits", "benjamini1995controlling"
     }  # fmt: skip

@@ -99,13 +99,7 @@ def paragraph(setup: Setup) -> str:
 
 def _data(setup: Setup) -> Iterator[str]:
     for name in setup.datasets:
-        known = known_datasets().get(name)
-        if known is None:
-            yield escape(f"We use {name}.")
-            continue
-        size = f"{known['pixels']}×{known['pixels']} pixels"
-        about = f"{known['train']:,} training and {known['test']:,} test images of {known['classes']:,} classes, {size}"
-        yield escape(f"We use {known['printed']}") + rf"~\cite{{{known['cite']}}}" + escape(f" ({about}).")
+        yield _dataset(name)
         if name in WARNINGS:
             yield escape(f"N.B.: {WARNINGS[name]}")
     sizes = {one.recipe.image_size for one in setup.students} - {None}
@@ -113,6 +107,15 @@ def _data(setup: Setup) -> Iterator[str]:
         yield escape(
             f"Images are resized to {' or '.join(f'{size}×{size}' for size in sorted(sizes, key=str))} pixels."
         )
+
+
+def _dataset(name: str) -> str:
+    known = known_datasets().get(name)
+    if known is None:
+        return escape(f"We use {name}.")
+    size = f"{known['pixels']}×{known['pixels']} pixels"
+    about = f"{known['train']:,} training and {known['test']:,} test images of {known['classes']:,} classes, {size}"
+    return escape(f"We use {known['printed']}") + rf"~\cite{{{known['cite']}}}" + escape(f" ({about}).")
 
 
 def _schedule(setup: Setup) -> Iterator[str]:
