@@ -137,7 +137,8 @@ def report(
     changes = {name: value for name, value in asked.items() if value is not None}
     place, named = Home.at(home), [name_of(study, smoke=smoke) for study in studies]
     if paper is not None or anonymous:
-        _write_paper(place, named, paper, changes, anonymous=anonymous, alone=output is None and form is None)
+        alone = output is None and form is None and figures is None
+        _write_paper(place, named, paper, changes, anonymous=anonymous, alone=alone)
         return
     store = Store(place)
     tables = study_tables(store, named, changes)
@@ -179,7 +180,7 @@ def _write_paper(
     if folder is None:
         raise BadInput("--anonymous is for --paper", remedy="kdharness report STUDY --paper DIR --anonymous")
     if not alone:
-        raise BadInput("--paper writes LaTeX into a directory; --format and --output are for one file")
+        raise BadInput("--paper writes LaTeX and figures into a directory: not with --format, --output or --figures")
     made = write_paper(home, Store(home), studies, folder, changes=changes, anonymous=anonymous)
     for path in made.files:
         typer.echo(f"wrote {path}")

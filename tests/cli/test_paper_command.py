@@ -114,7 +114,8 @@ def test_figures_are_drawn_or_it_is_said_why_not(kdharness, own, tmp_path):
     ("arguments", "said"),
     [
         (("--anonymous",), "--anonymous is for --paper"),
-        (("--paper", "x", "-o", "y.tex"), "--paper writes LaTeX into a directory"),
+        (("--paper", "x", "-o", "y.tex"), "not with --format, --output"),
+        (("--paper", "x", "--figures", "y"), "or --figures"),
         (("--paper", "x", "--rows", "nothing"), "cannot have rows"),
     ],
 )
