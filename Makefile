@@ -1,9 +1,9 @@
-# make env | quickstart | test | exact | papers-smoke | chaos | chaos-long | guards | lint | bundle.
+# make env | quickstart | test | exact | papers-smoke | chaos | chaos-long | guards | many-runs | lint | bundle.
 # Nothing is done twice: .venv/.ready stamps a finished set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env quickstart test exact papers-smoke chaos chaos-long guards lint bundle
+.PHONY: env quickstart test exact papers-smoke chaos chaos-long guards many-runs lint bundle
 env: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ chaos-long: env
 
 guards: env
 	$(BIN)/python tests/campaigns/guards.py
+
+many-runs: env
+	$(BIN)/python tests/campaigns/many_runs.py
 
 lint: env
 	$(BIN)/ruff check .

@@ -12,7 +12,9 @@ from kdharness.core.home import Home
 from kdharness.core.printable import printable
 
 if TYPE_CHECKING:
-    from kdharness.results.records import Note
+    from kdharness.results.records import Note, RunRow
+    from kdharness.results.store import Store
+    from kdharness.runtime.predictions import Agreement
 
 RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN_ID...]", help="Runs, or their first characters.")]
 
@@ -104,21 +106,28 @@ def diff(
     first: Annotated[str, typer.Argument(metavar="RUN_ID")],
     second: Annotated[str, typer.Argument(metavar="RUN_ID")],
     home: HomeOption = None,
+    data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show in which constants two runs differ, and their final metrics side by side."""
+    """Show in which constants two runs differ, their final metrics, and whether they err on the same test images."""
+    from dataclasses import asdict
+
     from kdharness.results.store import Store
 
-    store = Store(Home.at(home))
-    runs = [store.run(store.find_run(run_id)) for run_id in (first, second)]
-    left, right = ({**run.setting.flat(), "seed": run.seed} for run in runs)
+    place = Home.at(home)
+    store = Store(place)
+    one, other = (store.run(store.find_run(run_id)) for run_id in (first, second))
+    left, right = ({**run.setting.flat(), "seed": run.seed} for run in (one, other))
     names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
-    metrics = sorted({*runs[0].metrics, *runs[1].metrics})
+    metrics = sorted({*one.metrics, *other.metrics})
+    answers, why = _answers(store, data or place.data, one, other)
     if as_json:
         echo_json(
             {
                 "settings": {name: [left.get(name), right.get(name)] for name in names},
-                "metrics": {name: [run.metrics.get(name) for run in runs] for name in metrics},
+                "metrics": {name: [run.metrics.get(name) for run in (one, other)] for name in metrics},
+                "answers": asdict(answers) if answers else None,
+                "why_no_answers": why,
             }
         )
         return
@@ -127,8 +136,27 @@ def diff(
     if not names:
         typer.echo("the same setting and seed")
     for name in metrics:
-        values = [run.metrics.get(name) for run in runs]
+        values = [run.metrics.get(name) for run in (one, other)]
         typer.echo(f"{name:<28}  " + "  ".join(f"{'-' if value is None else f'{value:.2f}':<20}" for value in values))
+    if answers is None:
+        typer.echo(f"no test of their answers: {why}")
+        return
+    typer.echo(
+        f"of {answers.images} test images both are right on {answers.both}, only {one.run_id} on {answers.first_only}, "
+        f"only {other.run_id} on {answers.second_only}, neither on {answers.neither}"
+    )
+    typer.echo(f"McNemar's test (exact, of these two networks and not of their methods): p = {answers.p_value:.3g}")
+
+
+def _answers(store: "Store", data: Path, one: "RunRow", other: "RunRow") -> tuple["Agreement | None", str | None]:
+    """What their answers to the test images say, or why that cannot be said and what to do."""
+    from kdharness.core.errors import KdHarnessError
+    from kdharness.runtime.predictions import agreement
+
+    try:
+        return agreement(store, data, one, other), None
+    except KdHarnessError as error:
+        return None, "; ".join(str(error).splitlines())
 
 
 def logs(

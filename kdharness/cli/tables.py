@@ -1,5 +1,6 @@
 """Commands that turn results into tables and records."""
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,7 +117,7 @@ def report(
     from kdharness.reporting.render import render
     from kdharness.results.store import Store
     from kdharness.runtime.loading import name_of
-    from kdharness.runtime.reports import study_tables, write_text
+    from kdharness.runtime.reports import mlflow_links, study_tables, write_text
 
     asked: dict[str, Any] = {
         "rows": rows,
@@ -153,7 +154,8 @@ def report(
         for table in tables:
             console.print(render_terminal(table, console.width))
         return
-    text = render(tables, Format.MD if form in (None, Format.TERMINAL) else form)
+    links = mlflow_links(store, named) if form is Format.HTML else None
+    text = render(tables, Format.MD if form in (None, Format.TERMINAL) else form, links)
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -188,10 +190,27 @@ def _write_paper(
         typer.echo(f"not drawn: {text}", err=True)
 
 
-def export(study: StudyName, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Print everything about a study's runs, one JSON object per line and run."""
+def export(
+    study: StudyName,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write one file that others can `verify`: rows, texts, tables, hashes."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print everything about a study's runs, one JSON object per line and run; or bundle the study for others."""
     from kdharness.results.store import Store
 
-    del as_json  # the only form so far; scripts say --json so that another may come
+    if bundle is not None:
+        from kdharness.runtime.bundling import make_bundle
+
+        made = make_bundle(Home.at(home), study, bundle)
+        if as_json:
+            echo_json({**asdict(made), "path": str(made.path)})
+        else:
+            typer.echo(f"wrote {bundle}: {made.runs} runs, {made.cells} cells, {made.bytes:,} bytes")
+            typer.echo(f"sha256 {made.sha256}")
+        return
     for row in Store(Home.at(home)).export(study):
         echo_json(row)

@@ -1,4 +1,4 @@
-"""`kdharness verify`: a printed table planned, and held against what is finished."""
+"""`kdharness verify`: a printed table planned and held against what is finished; a bundle made again from its rows."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from kdharness.cli.options import DataOption, HomeOption, JsonOption, echo_json
+from kdharness.core.errors import BadInput, ExitCode
 from kdharness.core.home import Home
+from kdharness.core.printable import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -14,8 +16,13 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="The source, as `published list` names it.")],
-    table: Annotated[str, typer.Argument(metavar="TABLE", help='Its table: "Table 2".')],
+    paper: Annotated[
+        str,
+        typer.Argument(metavar="PAPER|BUNDLE", help="The source, as `published list` names it; or a bundle."),
+    ],
+    table: Annotated[
+        str | None, typer.Argument(metavar="[TABLE]", help='The table of the paper: "Table 2"; none for a bundle.')
+    ] = None,
     cell: Annotated[
         list[str] | None,
         typer.Option(metavar="METHOD|PAIR|METHOD: PAIR", help="Only these cells: 'kd+ls: resnet32x4 -> resnet8x4'."),
@@ -28,7 +35,15 @@ def verify(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Plan the runs that would reproduce a printed table; where they exist, say within, below or above."""
+    """Plan the runs that would reproduce a printed table; where they exist, say within, below or above.
+
+    With the file of a bundle (`export --bundle`): make every cell again from its rows, and say equal or differs.
+    """
+    if table is None:
+        if not Path(paper).exists() and "/" not in paper and "." not in paper:
+            raise BadInput(f"which table of {paper}?", remedy='kdharness verify PAPER "Table 2", or verify BUNDLE')
+        _verify_bundle(Path(paper), as_json)
+        return
     from dataclasses import asdict
 
     from kdharness.reporting.published.values import read_registry
@@ -65,3 +80,30 @@ def verify(
         typer.echo(f"left out: {what}", err=True)
     if output is not None:
         typer.echo(f"wrote {', '.join(f'{study.name}.yaml' for study in made)} in {output}")
+
+
+def _verify_bundle(path: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from kdharness.runtime.rebuilding import verify_bundle
+
+    found = verify_bundle(path)
+    if as_json:
+        checked = [{**asdict(one), "equal": one.equal} for one in found.checked]
+        echo_json({**asdict(found), "checked": checked, "equal": found.equal})
+    else:
+        title = None
+        for one in found.checked:
+            if one.table != title:
+                title = one.table
+                typer.echo(printable(title or "rows"))
+            what = f"{one.row} | {one.column}" if one.row else "heads and notes" if one.table else ""
+            line = "  ".join(filter(None, ("equal  " if one.equal else "differs", what, one.text)))
+            typer.echo(printable(f"  {line}"))
+            for difference in one.differences:
+                typer.echo(printable(f"           {difference}"))
+        equal = sum(one.equal for one in found.checked)
+        typer.echo(printable(f"{found.study}: {equal} of {len(found.checked)} equal, written by {found.version}"))
+        typer.echo(f"sha256 {found.sha256}")
+    if not found.equal:
+        raise typer.Exit(ExitCode.SOME_FAILED)

@@ -264,10 +264,20 @@ class TableSpec(Frozen):
     """Runs of different numerics stand in different cells."""
     cite: bool = False
     """LaTeX cites the paper of every method."""
+    costs: tuple[str, ...] = ()
+    """Metrics that stand behind the others as plain numbers: outside bold, ranks and tests."""
+    within: str | None = None
+    """`metric`, or what the columns are: its values stand in one cell, `a / b / c`."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The metrics that methods are compared by."""
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return (self.metric,) if isinstance(self.metric, str) else self.metric
+        """All that the table shows."""
+        return (*self.measures, *(name for name in self.costs if name not in self.measures))
 
 
 FigureKind = Literal[

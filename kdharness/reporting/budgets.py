@@ -1,8 +1,7 @@
 """What each row's constants cost to find, in sentences under a table: who searched more chose among more luck."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdharness.reporting import names, statistics
 
@@ -10,8 +9,7 @@ PAPERS = "paper's constants"
 FIXED = "fixed here"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One run where the study shows it, as far as its budget is concerned."""
 
     label: str

@@ -21,6 +21,12 @@ class Group:
     place: Place
     metric: str
     runs: tuple[Run, ...]
+    plain: bool = False
+    """A cost: compared with nothing."""
+
+    @property
+    def has_direction(self) -> bool:
+        return not self.plain and names.has_direction(self.metric)
 
     @property
     def lower_is_better(self) -> bool:
@@ -39,7 +45,7 @@ def distinct(runs: Sequence[Run]) -> list[Run]:
     return list(seen.values())
 
 
-def split(runs: Sequence[Run], layout: Layout, metric: str) -> Groups:
+def split(runs: Sequence[Run], layout: Layout, metric: str, *, plain: bool = False) -> Groups:
     """Runs by panel, row and column; where several settings would meet, each gets a row of its own."""
     together: dict[Key, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     alike: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
@@ -57,7 +63,7 @@ def split(runs: Sequence[Run], layout: Layout, metric: str) -> Groups:
             place = places[bucket[0].study, bucket[0].label, bucket[0].pair, bucket[0].setting_key]
             place = at_variant(place, layout, bucket[0], text, metric)
             key = place.panel.name, place.row.name, place.column.name
-            groups[key] = Group(place, metric, tuple(sorted(bucket, key=lambda run: run.seed)))
+            groups[key] = Group(place, metric, tuple(sorted(bucket, key=lambda run: run.seed)), plain)
     return groups
 
 
@@ -95,6 +101,7 @@ def cell(group: Group) -> Cell:
         std=statistics.std(values),
         interval=statistics.interval(values),
         metric=group.metric,
+        plain=group.plain,
         decimals=names.decimals(group.metric),
         states=dict(Counter(run.standing for run in group.runs)),
     )

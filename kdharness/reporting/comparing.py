@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kdharness.core.errors import BadInput
 from kdharness.reporting import statistics
-from kdharness.reporting.cells import Cells, Groups, Key
+from kdharness.reporting.cells import Cells, Group, Groups, Key
 from kdharness.reporting.placing import Entry, entry_name
 from kdharness.reporting.table import Cell, Delta
 
@@ -46,7 +46,7 @@ def compare(cells: Cells, groups: Groups, baseline: Entry | None, *, paired: boo
     bases = {
         key: at[baseline, group.place.rest]
         for key, group in groups.items()
-        if baseline is not None and group.place.entry != baseline and (baseline, group.place.rest) in at
+        if baseline not in (None, group.place.entry) and (baseline, group.place.rest) in at and not group.plain
     }
     p_values = {key: p_value(cells[key], base, paired=paired) for key, base in bases.items()}
     tested = {key: p for key, p in p_values.items() if p is not None}
@@ -54,15 +54,18 @@ def compare(cells: Cells, groups: Groups, baseline: Entry | None, *, paired: boo
     compared: Cells = {}
     for key, group in groups.items():
         here, base = cells[key], bases.get(key)
+        if group.plain:
+            compared[key] = here
+            continue
         other = _against(group.place.entry, group.runs[0].against, entries)
         compared[key] = replace(
             here,
-            delta=_delta(here, base, baseline, group.lower_is_better),
+            delta=_delta(here, base, baseline, group),
             p_value=p_values.get(key),
             q_value=adjusted.get(key),
             stars=_stars(adjusted.get(key), here, base),
             effect=statistics.hedges_g(here.values, base.values) if base else None,
-            against=_delta(here, at.get((other, group.place.rest)), other, group.lower_is_better) if other else None,
+            against=_delta(here, at.get((other, group.place.rest)), other, group) if other else None,
         )
     return compared
 
@@ -92,13 +95,14 @@ def _against(entry: Entry, label: str | None, entries: Sequence[Entry]) -> Entry
     return fits[0] if len(fits) == 1 else same[0] if len(same) == 1 else None
 
 
-def _delta(cell: Cell, base: Cell | None, to: Entry | None, lower: bool) -> Delta | None:
+def _delta(cell: Cell, base: Cell | None, to: Entry | None, group: Group) -> Delta | None:
     if base is None or to is None or cell.mean is None or base.mean is None:
         return None
     value = cell.mean - base.mean
     if abs(value) < EQUAL:
         return Delta(0.0, cell.decimals, entry_name(to), None)
-    return Delta(value, cell.decimals, entry_name(to), (value < 0) == lower)
+    improves = (value < 0) == group.lower_is_better if group.has_direction else None
+    return Delta(value, cell.decimals, entry_name(to), improves)
 
 
 def contests(cells: Cells, groups: Groups) -> list[list[Key]]:

@@ -27,6 +27,7 @@ body {
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
 }
 section { max-width: max-content; min-width: min(100%, 40rem); margin: 0 auto 3.5rem; }
+.hint { max-width: 68rem; margin: 0 auto 1.6rem; text-align: center; color: var(--soft); font-size: 0.86rem; }
 h2 { font-size: 1.15rem; font-weight: 650; letter-spacing: -0.01em; margin: 0 0 0.9rem; }
 .scroll {
   overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
@@ -38,11 +39,15 @@ th, td { padding: 0.42rem 0.8rem; text-align: left; vertical-align: top; }
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; font-weight: 600; }
 thead button { all: unset; cursor: pointer; }
 thead button:hover { color: var(--accent); }
-thead button:focus-visible, td:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+thead th:not([aria-sort]) button:hover::after { content: " \\2195"; color: var(--soft); }
+thead button:focus-visible, td:focus-visible, .scroll:focus-visible, .tip a:focus-visible {
+  outline: 2px solid var(--accent); outline-offset: 2px;
+}
 thead [aria-sort="descending"] button::after { content: " \\2193"; color: var(--accent); }
 thead [aria-sort="ascending"] button::after { content: " \\2191"; color: var(--accent); }
 .teacher { display: block; font-weight: 400; font-size: 0.82rem; color: var(--soft); }
 tbody th { font-weight: 500; white-space: nowrap; }
+tbody th[scope="row"], thead th:first-child { position: sticky; left: -0.9rem; z-index: 1; background: var(--card); }
 tbody tr + tr > * { border-top: 1px solid color-mix(in srgb, var(--line) 60%, transparent); }
 tbody + tbody tr:first-child > * { border-top: 1px solid var(--line); }
 tbody tr:hover > * { background: var(--hover); }
@@ -66,9 +71,14 @@ th.delta { text-align: right; }
 .tip {
   display: none; position: fixed; z-index: 9; text-align: left; white-space: normal; width: max-content;
   max-width: min(24rem, 92vw); background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  box-shadow: 0 8px 28px rgb(0 0 0 / 18%); padding: 0.7rem 0.9rem; font-size: 0.86rem; pointer-events: none;
+  box-shadow: 0 8px 28px rgb(0 0 0 / 18%); padding: 0.7rem 0.9rem; font-size: 0.86rem; max-height: 92vh;
+  overflow-y: auto;
 }
-.value:hover > .tip, .value:focus > .tip { display: block; }
+.tip::before { content: ""; position: absolute; inset: -6px 0; z-index: -1; }
+.value:hover > .tip, .value:focus > .tip, .value:focus-within > .tip { display: block; }
+.value.dismissed > .tip { display: none; }
+.tip em { display: block; margin-top: 0.5rem; }
+.tip a { color: var(--accent); }
 .tip dl { display: grid; grid-template-columns: auto auto; gap: 0.1rem 0.9rem; margin: 0.35rem 0; }
 .tip dt { color: var(--soft); } .tip dd { margin: 0; text-align: right; }
 .tip table { border-collapse: collapse; width: 100%; }
@@ -79,7 +89,10 @@ th.delta { text-align: right; }
 </style>
 </head>
 <body>
+<main>
+<p class="hint">@HINT@</p>
 @BODY@
+</main>
 <script>
 "use strict";
 for (const table of document.querySelectorAll(".scroll > table")) {
@@ -115,6 +128,7 @@ for (const table of document.querySelectorAll(".scroll > table")) {
   for (const cell of table.querySelectorAll(".value")) {
     const tip = cell.querySelector(".tip");
     const show = () => {
+      cell.classList.remove("dismissed");
       const box = cell.getBoundingClientRect();
       const below = box.bottom + tip.offsetHeight + 8 < innerHeight;
       tip.style.top = Math.max(4, below ? box.bottom + 4 : box.top - tip.offsetHeight - 4) + "px";
@@ -122,6 +136,7 @@ for (const table of document.querySelectorAll(".scroll > table")) {
     };
     cell.addEventListener("mouseenter", show);
     cell.addEventListener("focus", show);
+    cell.addEventListener("keydown", event => { if (event.key === "Escape") cell.classList.add("dismissed"); });
   }
 }
 </script>

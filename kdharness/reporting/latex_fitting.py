@@ -22,7 +22,12 @@ Lines = list[str]
 
 
 def parts(table: Table, written: Callable[[Table], Lines]) -> list[Table]:
-    """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together."""
+    """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together.
+
+    One whose columns share cells is not cut.
+    """
+    if table.within is not None:
+        return [table]
     ends = [0, *(last + 1 for _, last in alike(table.columns))]
     whole = len(ends) - 1
     for number in range(1, whole + 1):

@@ -22,6 +22,14 @@ _RULES = (
 _LOWER_IS_BETTER = re.compile(
     r"loss|seconds|_mib|_ms(_|$)|(^|_)(ece|mce|nll|brier|fpr95|error|kl|distance|difference|parameters|multiply)(_|$)"
 )
+_NO_DIRECTION = re.compile(
+    r"(^|_)(entropy|instance_variance|mutual_information|gradient_norm|gradient_variance|logit_mean|logit_std"
+    r"|logit_range|zscore_range)(_|$)"
+)
+"""What describes a student without being better at either end."""
+
+_COUNT = re.compile(r"_(parameters|multiply_adds)(_|$)")
+_TIME = re.compile(r"(^|_)(step|batch)_(ms|memory_mib)_(.+)$")
 _PERCENT = re.compile(r"_top\d|_(fpr95|error|agreement)(_|$)")
 _QUANTITIES = {
     "top1": "top-1 accuracy",
@@ -34,6 +42,11 @@ _QUANTITIES = {
     "fpr95": "FPR at 95 % TPR",
     "agreement": "agreement with the teacher",
     "teacher_kl": "KL divergence from the teacher",
+}
+_COSTS = {
+    ("train", "seconds"): "Training time (s)",
+    ("train", "extra_parameters"): "Extra parameters",
+    ("test", "multiply_adds"): "Multiply-adds",
 }
 _SPLITS = {"test": "Test", "val": "Validation", "train": "Train"}
 
@@ -60,7 +73,14 @@ def is_percent(metric: str) -> bool:
 
 def decimals(metric: str) -> int:
     """How many digits behind the point are printed."""
-    return 2 if is_percent(metric) else 4
+    if _COUNT.search(metric):
+        return 0
+    return 2 if is_percent(metric) or _TIME.search(metric) or metric.endswith("_seconds") else 4
+
+
+def has_direction(metric: str) -> bool:
+    """Whether one end of its scale is the better one: entropy has none, and no cell of it is best."""
+    return _NO_DIRECTION.search(metric) is None
 
 
 def lower_is_better(metric: str) -> bool:
@@ -76,6 +96,12 @@ def metric(name: str) -> str:
         return name
     if (split, what) == ("train", "loss"):
         return "Train loss"  # the weighted sum of a method's terms
+    if (split, what) in _COSTS:
+        return _COSTS[split, what]
+    timed = _TIME.search(name)
+    if timed:
+        of = "Training step" if timed[2] == "step" else "Inference of a batch"
+        return f"{of} ({'ms' if timed[3] == 'ms' else 'MiB'}, {timed[4]})"
     return f"{_SPLITS[split]} {_QUANTITIES.get(what, what.replace('_', ' '))}" + (" (%)" if is_percent(name) else "")
 
 

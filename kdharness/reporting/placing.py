@@ -8,6 +8,7 @@ from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
 from kdharness.reporting import names
 from kdharness.reporting.runs import Run
+from kdharness.reporting.table import Within
 
 Order = tuple[Hashable, ...]
 
@@ -97,7 +98,7 @@ class Layout:
         panels = [self._side(axis, run, entry, metric) for axis in recipe]
         panels += [self._side(side, run, entry, metric) for side in self._unplaced_pair(sides)]
         placed = [coordinate.name for side, coordinate in zip(sides, (row, column), strict=True) if side != "distiller"]
-        rest = (*placed, *(side.name for side in panels))
+        rest = (*placed, *(side.name for side in panels), metric)
         if "distiller" not in sides:
             panels.append(self._side("distiller", run, entry, metric))
         panel = Side(
@@ -145,6 +146,15 @@ class Layout:
 
     def _pair(self, run: Run) -> str:
         return f"{run.dataset}: {run.pair}" if self.several_datasets else run.pair
+
+
+def within_of(spec: TableSpec) -> Within | None:
+    """What varies inside a cell. Raises BadInput where that is neither the metric nor what the columns are."""
+    if spec.within is None:
+        return None
+    if spec.within not in ("metric", spec.columns):
+        raise BadInput(f"one cell holds several of `metric` or of `{spec.columns}`, not of {spec.within!r}")
+    return "columns" if spec.within == spec.columns else "metric"
 
 
 def is_recipe_axis(axis: str) -> bool:

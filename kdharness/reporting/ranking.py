@@ -21,7 +21,7 @@ def rank(cells: Cells, groups: Groups, spec: TableSpec, *, paired: bool) -> Cell
     for keys in contests(cells, groups):
         scores = _scores(keys, cells, groups)
         levels = sorted(scores.values(), reverse=True)
-        best = levels[0]
+        best = max(levels, default=0.0)
         second = next((level for level in levels if level < best - EQUAL), None)
         if second is None:
             continue  # one cell, or all the same: nothing to choose
@@ -72,8 +72,12 @@ def _by_entry(keys: Sequence[Key], cells: Cells, groups: Groups) -> dict[Entry, 
 
 
 def _scores(keys: Sequence[Key], cells: Cells, groups: Groups) -> dict[Key, float]:
-    """Means, signed so that larger is better."""
-    return {key: (cells[key].mean or 0.0) * (-1 if groups[key].lower_is_better else 1) for key in keys}
+    """Means, signed so that larger is better; without those of a metric that has no better end."""
+    return {
+        key: (cells[key].mean or 0.0) * (-1 if groups[key].lower_is_better else 1)
+        for key in keys
+        if groups[key].has_direction
+    }
 
 
 def _ranks(scores: Sequence[float]) -> list[float]:

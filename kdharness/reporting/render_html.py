@@ -7,35 +7,45 @@ from kdharness.reporting import text
 from kdharness.reporting.html_page import PAGE
 from kdharness.reporting.table import Cell, Delta, Filled, Head, Table
 
+HINT = "A click on a head sorts by it; a cell shows its runs when it is pointed at or focused."
+MLFLOW = "A run’s id leads to its page in MLflow while <code>kdharness ui</code> runs on this machine."
+
 STRIP = (92, 10)
 """Width and height in pixels of the strip that shows where each run of a cell lies."""
 
 
-def render(tables: Sequence[Table]) -> str:
+Links = Mapping[str, str]
+"""Run -> its page in MLflow."""
+
+
+def render(tables: Sequence[Table], links: Links | None = None) -> str:
     """A whole HTML document."""
     title = tables[0].title if tables else "kdharness"
-    return PAGE.replace("@TITLE@", escape(title)).replace("@BODY@", "\n".join(map(_table, tables)))
+    hint = HINT + (f" {MLFLOW}" if links else "")
+    body = "\n".join(_table(table, links or {}) for table in tables)
+    return PAGE.replace("@TITLE@", escape(title)).replace("@HINT@", hint).replace("@BODY@", body)
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, links: Links) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in text.notes(table))
+    blocks = text.blocks(table)
     return (
-        f'<section><h2>{escape(table.title)}</h2><div class="scroll"><table>{_head(table)}{_body(table)}</table></div>'
+        f'<section><h2>{escape(table.title)}</h2><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{escape(table.title)}"><table>{_head(table, blocks)}{_body(table, blocks, links)}</table></div>'
         f'<div class="notes">{notes}</div></section>'
     )
 
 
-def _head(table: Table) -> str:
+def _head(table: Table, blocks: Sequence[text.Block]) -> str:
     heads = [f'<th scope="col"><button type="button">{escape(text.corner(table))}</button></th>']
-    for column in table.columns:
-        several = len(table.metrics) > 1 and column.metric and column.name != column.metric
-        about = ", ".join(filter(None, (text.value_head(table, column) if several else "", text.under(column))))
+    for block in blocks:
+        about = ", ".join(filter(None, (block.said, block.under)))
         under = f'<span class="teacher">{escape(about)}</span>' if about else ""
-        tip = f' title="teacher run: {escape(", ".join(column.teacher.runs))}"' if column.teacher else ""
+        tip = f' title="teacher run: {escape(", ".join(block.tip))}"' if block.tip else ""
         heads.append(
-            f'<th scope="col" class="num"{tip}><button type="button">{escape(column.printed)}</button>{under}</th>'
+            f'<th scope="col" class="num"{tip}><button type="button">{escape(block.printed)}</button>{under}</th>'
         )
-        heads += [_plain_head(name) for name in _beside_heads(table)]
+        heads += [_plain_head(name) for name in _beside_heads(table, block)]
     heads += [_plain_head("rank")] if table.ranks else []
     return f"<thead><tr>{''.join(heads)}</tr></thead>"
 
@@ -44,14 +54,14 @@ def _plain_head(name: str) -> str:
     return f'<th scope="col" class="num"><button type="button">{escape(name)}</button></th>'
 
 
-def _beside_heads(table: Table) -> list[str]:
+def _beside_heads(table: Table, block: text.Block) -> list[str]:
     """What stands beside the values: both differences share a column."""
-    heads = [f"Δ {table.baseline or ''}"] if table.has_delta or table.has_against else []
-    return [*heads, "printed"] if table.has_beside else heads
+    heads = [f"Δ {table.baseline or ''}"] if {"Δ", "vs"} & set(block.extras) else []
+    return [*heads, "printed"] if "printed" in block.extras else heads
 
 
-def _body(table: Table) -> str:
-    whole = 1 + len(table.columns) * (1 + len(_beside_heads(table))) + bool(table.ranks)
+def _body(table: Table, blocks: Sequence[text.Block], links: Links) -> str:
+    whole = 1 + sum(1 + len(_beside_heads(table, block)) for block in blocks) + bool(table.ranks)
     ranges = _ranges(table)
     parts = ["<tbody>"]
     for line in text.lines(table):
@@ -60,39 +70,67 @@ def _body(table: Table) -> str:
             heading = f'<tr class="{kind}"><th colspan="{whole}" scope="rowgroup">{escape(line.text)}</th></tr>'
             parts.append(f"</tbody><tbody>{heading}</tbody><tbody>" if line.panel else heading)
             continue
-        parts.append(_delta_row(table, line.row) if line.delta else _row(table, line.row, ranges))
+        row = _delta_row(table, line.row, blocks) if line.delta else _row(table, line.row, blocks, ranges, links)
+        parts.append(row)
     return "".join([*parts, "</tbody>"]).replace("<tbody></tbody>", "")
 
 
-def _row(table: Table, row: int, ranges: Mapping[int, tuple[float, float]]) -> str:
+def _row(
+    table: Table,
+    row: int,
+    blocks: Sequence[text.Block],
+    ranges: Mapping[int, tuple[float, float]],
+    links: Links,
+) -> str:
     head = table.rows[row]
     about = f' <span class="teacher">{escape(text.under(head))}</span>' if text.under(head) else ""
     cells = [f'<th scope="row" data-v="{escape(head.printed)}">{escape(head.printed)}{about}</th>']
-    empty = "<td></td>" * len(_beside_heads(table))
-    for column in range(len(table.columns)):
+    for block in blocks:
+        empty = ["<td></td>"] * len(_beside_heads(table, block))
+        if len(block.columns) > 1:
+            cells += _shared(text.shared(table, row, block), table, head, block, links)
+            continue
+        column = block.columns[0]
         cell = table.cells.get((row, column))
         if (row, column) in table.filled:
-            cells.append(_filled(table.filled[row, column]) + empty)
+            cells += [_filled(table.filled[row, column]), *empty]
         elif cell is None:
-            cells.append("<td></td>" + empty)
+            cells += ["<td></td>", *empty]
         else:
-            cells.append(_cell(cell, table, head, ranges[column]))
-            cells += [_differences(cell, table)] if table.has_delta or table.has_against else []
-            cells += [_printed(cell)] if table.has_beside else []
+            cells.append(_cell(cell, table, head, ranges[column], links))
+            cells += [_differences(cell, table)] if {"Δ", "vs"} & set(block.extras) else []
+            cells += [_printed(cell)] if "printed" in block.extras else []
     rank = text.rank(table, row)
     cells += [f'<td class="num" data-v="{rank}">{rank}</td>'] if table.ranks else []
     return f'<tr class="{"ours" if head.ours else ""}">{"".join(cells)}</tr>'
 
 
-def _delta_row(table: Table, row: int) -> str:
+def _shared(cells: Sequence[Cell | None], table: Table, head: Head, block: text.Block, links: Links) -> list[str]:
+    """Several values in one cell, sorted by the first; the runs of each behind it."""
+    count = text.shared_count(cells)
+    behind = f' <span class="n">({count}{_marks(text.shared_notes(cells))})</span>' if count else ""
+    values = " / ".join(_marked(cell) if cell else text.EMPTY for cell in cells)
+    first = next((cell.mean for cell in cells if cell and cell.mean is not None), "")
+    names = [table.columns[at] for at in block.columns]
+    parts = [
+        _facts(cell, table, links, text.value_head(table, name) if table.within == "metric" else name.printed)
+        for cell, name in zip(cells, names, strict=False)  # no cells where all are missing
+        if cell
+    ]
+    tip = _tip(head, "".join(parts)) if parts else ""
+    kind = 'class="num value" tabindex="0"' if parts else 'class="num"'
+    printed = f'<td class="num printed">{escape(text.shared_print(cells))}</td>'
+    return [f'<td {kind} data-v="{first}">{values}{behind}{tip}</td>', *(printed for _ in block.extras)]
+
+
+def _delta_row(table: Table, row: int, blocks: Sequence[text.Block]) -> str:
     """The differences to the row that this one names, in the colours of Logit Standardization."""
     cells = ['<th scope="row" class="delta">Δ</th>']
-    for column in range(len(table.columns)):
-        cell = table.cells.get((row, column))
+    for block in blocks:
+        cell = table.cells.get((row, block.columns[0])) if len(block.columns) == 1 else None
         difference = cell.against if cell else None
-        tone = "" if difference is None else "large" if text.is_large(difference) else "small"
-        cells.append(f'<td class="num {tone}">{text.delta(difference)}</td>')
-        cells += ["<td></td>"] * len(_beside_heads(table))
+        cells.append(f'<td class="num {text.tone(difference)}">{text.delta(difference)}</td>')
+        cells += ["<td></td>"] * len(_beside_heads(table, block))
     return f'<tr class="delta">{"".join(cells)}{"<td></td>" if table.ranks else ""}</tr>'
 
 
@@ -131,20 +169,27 @@ def _tone(difference: Delta) -> str:
     return {True: ' class="up"', False: ' class="down"', None: ""}[difference.improves]
 
 
-def _cell(cell: Cell, table: Table, head: Head, span: tuple[float, float]) -> str:
-    tag = {"best": "b", "second": "u", None: "span"}[cell.mark]
-    value = f"<{tag}>{text.mean(cell)}</{tag}>"
-    spread = f' <span class="pm">{text.spread(cell, table)}</span>' if cell.std is not None else ""
+def _cell(cell: Cell, table: Table, head: Head, span: tuple[float, float], links: Links) -> str:
+    spread = f' <span class="pm">{text.spread(cell, table)}</span>' if text.spread(cell, table) else ""
     order = "" if cell.mean is None else cell.mean
-    count = f'<span class="n">({text.count(cell)}{_marks(cell.notes)})</span>'
+    count = f' <span class="n">({text.count(cell)}{_marks(cell.notes)})</span>' if text.needs_count(cell) else ""
     return (
-        f'<td class="num value" tabindex="0" data-v="{order}">{value}{spread} {count}'
-        f"{_strip(cell, span)}{_tip(cell, table, head)}</td>"
+        f'<td class="num value" tabindex="0" data-v="{order}">{_marked(cell)}{spread}{count}'
+        f"{'' if cell.plain else _strip(cell, span)}{_tip(head, _facts(cell, table, links))}</td>"
     )
 
 
-def _tip(cell: Cell, table: Table, head: Head) -> str:
+def _marked(cell: Cell) -> str:
+    tag = {"best": "b", "second": "u", None: "span"}[cell.mark]
+    return f"<{tag}>{text.mean(cell)}</{tag}>"
+
+
+def _tip(head: Head, facts: str) -> str:
     """What stands behind the cell, shown on hover and focus."""
+    return f'<div class="tip" role="tooltip"><strong>{escape(head.printed)}</strong>{facts}</div>'
+
+
+def _facts(cell: Cell, table: Table, links: Links, part: str = "") -> str:
     facts = [("runs finished", f"{cell.n} of {cell.wanted}")]
     others = {state: count for state, count in cell.states.items() if state != "complete"}
     facts += [(state, str(count)) for state, count in sorted(others.items())]
@@ -162,13 +207,18 @@ def _tip(cell: Cell, table: Table, head: Head) -> str:
     facts.append(("setting", cell.setting_key[:12]))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     each = "".join(
-        f"<tr><td>seed {seed}</td><td>{text.number(value, cell.decimals)}</td><td><code>{escape(run)}</code></td></tr>"
+        f"<tr><td>seed {seed}</td><td>{text.number(value, cell.decimals)}</td><td>{_run(run, links)}</td></tr>"
         for seed, value, run in zip(cell.seeds, cell.values, cell.runs, strict=True)
     )
-    return (
-        f'<div class="tip" role="tooltip"><strong>{escape(head.printed)}</strong><dl>{listed}</dl>'
-        f"<table>{each}</table></div>"
-    )
+    return f"{f'<em>{escape(part)}</em>' if part else ''}<dl>{listed}</dl><table>{each}</table>"
+
+
+def _run(run: str, links: Links) -> str:
+    """Its id; with its page in MLflow behind it, where it has one."""
+    name = f"<code>{escape(run)}</code>"
+    if run not in links:
+        return name
+    return f'<a href="{escape(links[run])}" target="_blank" rel="noopener noreferrer">{name}</a>'
 
 
 def _ranges(table: Table) -> dict[int, tuple[float, float]]:

@@ -23,7 +23,7 @@ def _table(table: Table) -> dict[str, Any]:
         "select": table.select,
         "dataset": table.dataset,
         "baseline": table.baseline,
-        "lower_is_better": names.lower_is_better(table.metric),
+        "lower_is_better": names.lower_is_better(table.metric) if names.has_direction(table.metric) else None,
         "published": table.published,
         "pm": table.pm,
         "filled": [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdharness.reporting import text
 from kdharness.reporting.latex import escape, slug
-from kdharness.reporting.latex_fitting import ONE_COLUMN, Lines, alike, characters, pages, parts, size
+from kdharness.reporting.latex_fitting import ONE_COLUMN, Lines, characters, pages, parts, size
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
 
@@ -57,46 +57,62 @@ def packages(table: Table) -> str:
 
 
 def _lines(table: Table) -> list[str]:
-    width = 1 + len(_beside_heads(table))
-    spec = "l" + ("r" * width) * len(table.columns) + ("r" if table.ranks else "")
+    blocks = text.blocks(table)
+    spec = "l" + "r" * sum(map(_width, blocks)) + ("r" if table.ranks else "")
     return [
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"\toprule",
-        *_head(table, width),
+        *_head(table, blocks),
         r"\midrule",
-        *_body(table, width),
+        *_body(table, blocks),
         r"\bottomrule",
         r"\end{tabular}",
     ]
 
 
-def _beside_heads(table: Table) -> list[str]:
+def _beside_heads(block: text.Block) -> list[str]:
     """What stands beside the values: both differences share a column."""
-    heads = [r"$\Delta$"] if table.has_delta or table.has_against else []
-    return [*heads, "printed"] if table.has_beside else heads
+    heads = [r"$\Delta$"] if {"Δ", "vs"} & set(block.extras) else []
+    return [*heads, "printed"] if "printed" in block.extras else heads
 
 
-def _head(table: Table, width: int) -> list[str]:
-    names, teachers, rules = [""], [""], []
-    for first, last in alike(table.columns):
-        columns = width * (last - first + 1)
-        names.append(_span(escape(table.columns[first].printed), columns))
-        teachers.append(_span(rf"\scriptsize {escape(text.under(table.columns[first]))}", columns))
-        rules.append(rf"\cmidrule(lr){{{2 + width * first}-{1 + width * (last + 1)}}}")
+def _width(block: text.Block) -> int:
+    return 1 + len(_beside_heads(block))
+
+
+def _head(table: Table, blocks: Sequence[text.Block]) -> list[str]:
+    names, teachers, rules, begin = [""], [""], [], 2
+    for alike in _alike(blocks):
+        columns = sum(map(_width, alike))
+        names.append(_span(escape(alike[0].printed), columns))
+        teachers.append(_span(rf"\scriptsize {escape(alike[0].under)}", columns))
+        rules.append(rf"\cmidrule(lr){{{begin}-{begin + columns - 1}}}")
+        begin += columns
     rank = [""] if table.ranks else []
     lines = [" & ".join([*names, *rank]) + r" \\"]
-    if any(text.under(column) for column in table.columns):
+    if any(block.under for block in blocks):
         lines.append(" & ".join([*teachers, *rank]) + r" \\")
     lines.append("".join(rules))
     heads = [escape(text.corner(table))]
-    for column in table.columns:
-        heads += [escape(text.value_head(table, column)), *_beside_heads(table)]
+    for block in blocks:
+        heads += [escape(block.metric), *_beside_heads(block)]
     lines.append(" & ".join([*heads, *(["rank"] if table.ranks else [])]) + r" \\")
     return lines
 
 
-def _body(table: Table, width: int) -> list[str]:
-    whole = 1 + width * len(table.columns) + bool(table.ranks)
+def _alike(blocks: Sequence[text.Block]) -> list[list[text.Block]]:
+    """The neighbours that share a printed name: one pair under several metrics."""
+    runs: list[list[text.Block]] = []
+    for block in blocks:
+        if runs and block.said and runs[-1][0].printed == block.printed:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return runs
+
+
+def _body(table: Table, blocks: Sequence[text.Block]) -> list[str]:
+    whole = 1 + sum(map(_width, blocks)) + bool(table.ranks)
     body: list[str] = []
     for line in text.lines(table):
         if line.row is None:
@@ -106,8 +122,8 @@ def _body(table: Table, width: int) -> list[str]:
                 body.append(rf"\multicolumn{{{whole}}}{{@{{}}l}}{{{style} {escape(line.text)}}} \\")
             continue
         cells = [r"\quad$\Delta$" if line.delta else _named(table.rows[line.row], table)]
-        for column in range(len(table.columns)):
-            cells += _cells(table, line, column, width)
+        for block in blocks:
+            cells += _cells(table, line, block)
         cells += ["" if line.delta else text.rank(table, line.row)] if table.ranks else []
         body.append(" & ".join(cells) + r" \\")
     return body
@@ -119,9 +135,12 @@ def _named(head: Head, table: Table) -> str:
     return escape(head.printed) + cite + (escape(f" ({about})") if about else "")
 
 
-def _cells(table: Table, line: text.Line, column: int, width: int) -> list[str]:
+def _cells(table: Table, line: text.Line, block: text.Block) -> list[str]:
     """The value and what stands beside it."""
-    position = (line.row or 0, column)
+    width = _width(block)
+    if len(block.columns) > 1:
+        return _shared([] if line.delta else text.shared(table, line.row or 0, block), block)
+    position = (line.row or 0, block.columns[0])
     cell = table.cells.get(position)
     if line.delta:
         return [_coloured(cell) if cell else "", *[""] * (width - 1)]
@@ -129,17 +148,29 @@ def _cells(table: Table, line: text.Line, column: int, width: int) -> list[str]:
         return [_filled(table.filled[position]), *[""] * (width - 1)]
     if cell is None:
         return [""] * width
-    beside = [_differences(cell, table)] if table.has_delta or table.has_against else []
-    beside += [_printed(cell)] if table.has_beside else []
+    beside = [_differences(cell, table)] if {"Δ", "vs"} & set(block.extras) else []
+    beside += [_printed(cell)] if "printed" in block.extras else []
     return [_value(cell, table), *beside]
 
 
+def _shared(cells: Sequence[Cell | None], block: text.Block) -> list[str]:
+    """`4.02 / 2.31 / 2.51 (5)`, and what was printed so."""
+    values = " / ".join(_marked(cell) if cell else escape(text.EMPTY) for cell in cells)
+    count = text.shared_count(cells)
+    behind = rf"{{\scriptsize\,({count}){_marks(text.shared_notes(cells))}}}" if count else ""
+    return [values + behind, *(rf"{{\scriptsize {escape(text.shared_print(cells))}}}" for _ in block.extras)]
+
+
 def _value(cell: Cell, table: Table) -> str:
-    mean = escape(text.mean(cell))
-    marked = {"best": rf"\textbf{{{mean}}}", "second": rf"\underline{{{mean}}}", None: mean}[cell.mark]
     width = text.half_width(cell, table)
     spread = rf"{{\scriptsize$\,\pm\,${width}}}" if width else ""
-    return rf"{marked}{spread}{{\scriptsize\,({text.count(cell)}){_marks(cell.notes)}}}"
+    count = rf"{{\scriptsize\,({text.count(cell)}){_marks(cell.notes)}}}" if text.needs_count(cell) else ""
+    return rf"{_marked(cell)}{spread}{count}"
+
+
+def _marked(cell: Cell) -> str:
+    mean = escape(text.mean(cell))
+    return {"best": rf"\textbf{{{mean}}}", "second": rf"\underline{{{mean}}}", None: mean}[cell.mark]
 
 
 def _filled(value: Filled) -> str:
@@ -149,7 +180,7 @@ def _filled(value: Filled) -> str:
 def _coloured(cell: Cell) -> str:
     if cell.against is None:
         return ""
-    colour = "red" if text.is_large(cell.against) else "blue"
+    colour = {"large": "red", "small": "blue", "": "black"}[text.tone(cell.against)]
     return rf"\textcolor{{{colour}}}{{${text.delta(cell.against)}$}}"
 
 

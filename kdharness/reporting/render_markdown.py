@@ -17,8 +17,8 @@ def render(table: Table) -> str:
             body.append([star + _escape(line.text) + star] + [""] * (len(heads) - 1))
             continue
         row = ["Δ" if line.delta else _escape(_named(line.text, text.under(table.rows[line.row])))]
-        for at in range(len(table.columns)):
-            row += _cells(table, line, at)
+        for block in text.blocks(table):
+            row += _cells(table, line, block)
         row += [text.rank(table, line.row) if not line.delta else ""] if table.ranks else []
         body.append(row)
     right = [False] + [True] * (len(heads) - 1)
@@ -30,10 +30,9 @@ def render(table: Table) -> str:
 
 def _heads(table: Table) -> list[str]:
     heads = [_escape(text.corner(table))]
-    for column in table.columns:
-        several = len(table.metrics) > 1 and column.metric and column.name != column.metric
-        name = f"{column.printed}, {text.value_head(table, column)}" if several else column.printed
-        heads += [_escape(_named(name, text.under(column))), *text.extra_heads(table)]
+    for block in text.blocks(table):
+        name = f"{block.printed}, {block.said}" if block.said else block.printed
+        heads += [_escape(_named(name, block.under)), *block.extras]
     return [*heads, "Rank"] if table.ranks else heads
 
 
@@ -41,16 +40,18 @@ def _named(name: str, about: str) -> str:
     return f"{name} ({about})" if about else name
 
 
-def _cells(table: Table, line: text.Line, at: int) -> list[str]:
+def _cells(table: Table, line: text.Line, block: text.Block) -> list[str]:
     """The value and what stands beside it."""
-    position = (line.row or 0, at)
+    if len(block.columns) > 1:
+        return _shared([] if line.delta else text.shared(table, line.row or 0, block), block)
+    position = (line.row or 0, block.columns[0])
     cell = table.cells.get(position)
     if line.delta:
-        return [text.delta(cell.against) if cell else "", *[""] * len(text.extra_heads(table))]
+        return [text.delta(cell.against) if cell else "", *[""] * len(block.extras)]
     if position in table.filled:
-        return [_filled(table.filled[position]), *text.extras(None, table)]
-    extras = [_escape(extra) for extra in text.extras(cell, table)]
-    if cell is not None and cell.beside is not None and cell.beside.notes:
+        return [_filled(table.filled[position]), *text.extras(None, block)]
+    extras = [_escape(extra) for extra in text.extras(cell, block)]
+    if block.extras and cell is not None and cell.beside is not None and cell.beside.notes:
         extras[-1] += _marks(cell.beside.notes)
     return [_cell(cell, table) if cell else "", *extras]
 
@@ -63,11 +64,22 @@ def _marks(notes: Sequence[str]) -> str:
     return f"<sup>{' '.join(map(_escape, notes))}</sup>" if notes else ""
 
 
+def _shared(cells: Sequence[Cell | None], block: text.Block) -> list[str]:
+    """`4.02 / **2.31** / 2.51 (5)`."""
+    values = " / ".join(_marked(cell) if cell else text.EMPTY for cell in cells)
+    count = text.shared_count(cells)
+    behind = f" ({count}{_marks(text.shared_notes(cells))})" if count else ""
+    return [values + behind, *(text.shared_print(cells) for _ in block.extras)]
+
+
 def _cell(cell: Cell, table: Table) -> str:
+    count = f"({text.count(cell)}{_marks(cell.notes)})" if text.needs_count(cell) else ""
+    return " ".join(part for part in (_marked(cell), text.spread(cell, table), count) if part)
+
+
+def _marked(cell: Cell) -> str:
     mean = text.mean(cell)
-    marked = {"best": f"**{mean}**", "second": f"<u>{mean}</u>", None: mean}[cell.mark]
-    count = f"({text.count(cell)}{_marks(cell.notes)})"
-    return " ".join(part for part in (marked, text.spread(cell, table), count) if part)
+    return {"best": f"**{mean}**", "second": f"<u>{mean}</u>", None: mean}[cell.mark]
 
 
 def _pipe(row: list[str], widths: list[int], right: list[bool]) -> str:

@@ -1,6 +1,7 @@
 """A table for a terminal: bold and underlined, one line a row where it fits, two where it does not."""
 
 import io
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -25,13 +26,12 @@ def render(table: Table, width: int = 100) -> RenderableType:
 def _grid(table: Table, *, stacked: bool) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     grid.add_column(Text(text.corner(table)), no_wrap=not stacked, overflow="fold")
-    for column in table.columns:
-        head = Text(column.printed)
-        several = len(table.metrics) > 1 and column.metric and column.name != column.metric
-        for under in filter(None, (text.value_head(table, column) if several else "", text.under(column))):
+    for block in text.blocks(table):
+        head = Text(block.printed)
+        for under in filter(None, (block.said, block.under)):
             head.append("\n" + under, style="dim")
         grid.add_column(head, no_wrap=not stacked, overflow="fold")
-        for extra in [] if stacked else text.extra_heads(table):
+        for extra in [] if stacked else block.extras:
             grid.add_column(Text(extra), justify="right", no_wrap=True)
     if table.ranks:
         grid.add_column(Text("Rank"), justify="right", no_wrap=True)
@@ -47,18 +47,20 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
         if text.under(table.rows[line.row]) and not line.delta:
             name.append("  " + text.under(table.rows[line.row]), style="dim")
         row = [name]
-        for at in range(len(table.columns)):
-            row += _cells(table, line, at, longest, stacked=stacked)
+        for block in text.blocks(table):
+            row += _cells(table, line, block, longest, stacked=stacked)
         row += [Text("" if line.delta else text.rank(table, line.row))] if table.ranks else []
         grid.add_row(*row)
     return grid
 
 
-def _cells(table: Table, line: text.Line, at: int, longest: int, *, stacked: bool) -> list[Text]:
+def _cells(table: Table, line: text.Line, block: text.Block, longest: int, *, stacked: bool) -> list[Text]:
     """The value and what stands beside it, or under it."""
-    position = (line.row or 0, at)
+    if len(block.columns) > 1:
+        return _shared([] if line.delta else text.shared(table, line.row or 0, block), block, stacked=stacked)
+    position = (line.row or 0, block.columns[0])
     cell = table.cells.get(position)
-    beside = [] if stacked else [Text("") for _ in text.extra_heads(table)]
+    beside = [] if stacked else [Text("") for _ in block.extras]
     if line.delta:
         return [_coloured(cell) if cell else Text(""), *beside]
     if position in table.filled:
@@ -67,18 +69,29 @@ def _cells(table: Table, line: text.Line, at: int, longest: int, *, stacked: boo
     if cell is None:
         return [Text(""), *beside]
     if stacked:
-        return [_stack(cell, table, longest)]
-    return [_value(cell, table, longest), *(Text(extra, style="dim") for extra in _extras(cell, table))]
+        return [_stack(cell, table, block, longest)]
+    return [_value(cell, table, longest), *(Text(extra, style="dim") for extra in _extras(cell, block))]
+
+
+def _shared(cells: Sequence[Cell | None], block: text.Block, *, stacked: bool) -> list[Text]:
+    """`4.02 / 2.31 / 2.51 (5)`."""
+    values = Text(" / ").join(Text(text.mean(cell), MARKS[cell.mark]) if cell else Text(text.EMPTY) for cell in cells)
+    count, notes = text.shared_count(cells), "\u00a0".join(text.shared_notes(cells))
+    values.append(f" ({count}{notes})" if count else "", style="dim")
+    printed = text.shared_print(cells) if block.extras else ""
+    if stacked:
+        return [values.append(f"\nprinted {printed}" if printed else "", style="dim")]
+    return [values, *(Text(printed, style="dim") for _ in block.extras)]
 
 
 def _coloured(cell: Cell) -> Text:
-    style = "" if cell.against is None else "red" if text.is_large(cell.against) else "blue"
+    style = {"large": "red", "small": "blue", "": ""}[text.tone(cell.against)]
     return Text(text.delta(cell.against), style=style)
 
 
-def _extras(cell: Cell, table: Table) -> list[str]:
-    extras = text.extras(cell, table)
-    if cell.beside is not None and cell.beside.notes:
+def _extras(cell: Cell, block: text.Block) -> list[str]:
+    extras = text.extras(cell, block)
+    if extras and cell.beside is not None and cell.beside.notes:
         extras[-1] += "\u00a0" + "\u00a0".join(cell.beside.notes)
     return extras
 
@@ -91,15 +104,15 @@ def _value(cell: Cell, table: Table, longest: int) -> Text:
         " " * (longest - len(mean)),
         (mean, MARKS[cell.mark]),
         f" {spread}" if spread else "",
-        (f" ({text.count(cell)}{notes})", "dim"),
+        (f" ({text.count(cell)}{notes})" if text.needs_count(cell) else "", "dim"),
     )
 
 
-def _stack(cell: Cell, table: Table, longest: int) -> Text:
+def _stack(cell: Cell, table: Table, block: text.Block, longest: int) -> Text:
     """The value, and under it what would stand beside it."""
     stack = _value(cell, table, longest)
-    names = ("Δ " if head == "Δ" else "" if head == "vs" else f"{head} " for head in text.extra_heads(table))
-    under = [name + extra for name, extra in zip(names, _extras(cell, table), strict=True) if extra]
+    names = ("Δ " if head == "Δ" else "" if head == "vs" else f"{head} " for head in block.extras)
+    under = [name + extra for name, extra in zip(names, _extras(cell, block), strict=True) if extra]
     return stack.append("".join(f"\n{line}" for line in under), style="dim")
 
 

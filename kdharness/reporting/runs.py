@@ -15,7 +15,7 @@ IDENTITY = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs", "unpublished", "excluded", "departs",
+    "epochs", "unpublished", "excluded", "departs", "sources",
 )  # fmt: skip
 """The frame's columns that are not metrics: one row per (study, run, label, pair)."""
 
@@ -86,7 +86,7 @@ def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> 
 
 def purpose_of(spec: TableSpec) -> Purpose:
     """Which runs the table is about. Raises BadInput for best-val over final runs, and for metrics of both kinds."""
-    searching = {metric.startswith("val_") for metric in spec.metrics}
+    searching = {metric.startswith("val_") for metric in spec.measures}
     if len(searching) > 1:
         raise BadInput("a table is over final runs or over a search's: not over val_* and other metrics at once")
     if spec.select == "best-val" and searching == {False}:

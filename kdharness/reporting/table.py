@@ -8,6 +8,8 @@ from typing import Literal
 from kdharness.core.records import Select, Spread
 
 Mark = Literal["best", "second"]
+Within = Literal["metric", "columns"]
+"""What the values that share a printed cell differ in."""
 Verdict = Literal["compatible", "above", "below"]
 """What ours is beside print, at the 95 % level."""
 
@@ -60,7 +62,7 @@ class Delta:
     to: str
     """The row that was subtracted."""
     improves: bool | None
-    """Whether the difference is for the better; None when it is zero."""
+    """Whether the difference is for the better; None when it is zero, and of a metric without a better end."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class Cell:
     """Student's t, 95 %; None below two runs or without scipy."""
     metric: str = "test_top1_last"
     decimals: int = 2
+    plain: bool = False
+    """A cost, printed as a number alone."""
     states: Mapping[str, int] = field(default_factory=dict)
     """How many of the wanted runs are in which state; an excluded one is only `excluded`."""
     mark: Mark | None = None
@@ -185,21 +189,28 @@ class Table:
     """Differences to the row that each names stand under it."""
     pm: Spread = "std"
     cite: bool = False
+    within: Within | None = None
+    """Columns that differ only in this are printed in one."""
     caption: tuple[str, ...] = ()
     """Sentences: what is shown, over which seeds, by which protocol."""
     footnotes: tuple[Footnote, ...] = ()
     missing: str = ""
     """What this installation could not compute."""
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether differences stand beside cells: they have rows of their own, or several values share a cell."""
+        return not self.delta_rows and self.within is None
+
     @cached_property
     def has_delta(self) -> bool:
         """Whether cells have a difference to the baseline beside them."""
-        return not self.delta_rows and any(cell.delta is not None for cell in self.cells.values())
+        return self._has_room and any(cell.delta is not None for cell in self.cells.values())
 
     @cached_property
     def has_against(self) -> bool:
         """Whether some row is compared with another one than the baseline, beside its cells."""
-        return not self.delta_rows and any(
+        return self._has_room and any(
             cell.against is not None and cell.against.to != self.baseline for cell in self.cells.values()
         )
 

@@ -10,7 +10,7 @@ from kdharness.reporting import footnotes, statistics, wording
 from kdharness.reporting.cells import Groups, cell, distinct, split
 from kdharness.reporting.comparing import baseline_of, compare
 from kdharness.reporting.heads import alone_accuracies, heads
-from kdharness.reporting.placing import Layout, entry_name
+from kdharness.reporting.placing import Layout, entry_name, within_of
 from kdharness.reporting.published.standing import PrintedTables, filled_in, set_beside
 from kdharness.reporting.ranking import mean_ranks, rank
 from kdharness.reporting.runs import TEACHER_METRIC, column_of, purpose_of, read
@@ -44,6 +44,7 @@ def build_table(
     """
     purpose = purpose_of(spec)
     metrics = [column_of(metric, spec, frame) for metric in spec.metrics]
+    costs = metrics[len(spec.measures) :]
     of_purpose = frame[frame["purpose"] == purpose]
     taught = read(frame[frame["purpose"] == "teacher"], TEACHER_METRIC, keep_excluded=True)
     teachers = {run.run_id: run for run in taught}
@@ -54,7 +55,7 @@ def build_table(
     layout = Layout(spec, shown, metrics)
     groups: Groups = {}
     for metric in metrics:
-        groups |= split(runs[metric], layout, metric)
+        groups |= split(runs[metric], layout, metric, plain=metric in costs)
     baseline = baseline_of(spec.baseline, groups)
     cells = compare({key: cell(group) for key, group in groups.items()}, groups, baseline, paired=paired)
     cells = rank(cells, groups, spec, paired=paired)
@@ -75,7 +76,7 @@ def build_table(
         if ranks is not None and spec.rows == "distiller"
     }
     table = Table(
-        title=spec.title or wording.title(shown, metrics, spec),
+        title=spec.title or wording.title(shown, metrics[: len(spec.measures)], spec),
         metric=metrics[0],
         metrics=tuple(metrics),
         select=spec.select,
@@ -89,6 +90,7 @@ def build_table(
         delta_rows=spec.delta == "rows",
         pm=spec.pm,
         cite=spec.cite,
+        within=within_of(spec),
         missing="" if statistics.available() else statistics.MISSING,
     )
     table = filled_in(table, in_print, printed, marks, spec)

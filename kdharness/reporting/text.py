@@ -1,8 +1,9 @@
 """The words of a table that every rendering shares: numbers, counts, heads, and the order of its lines."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from kdharness.reporting import names, statistics
 from kdharness.reporting.table import Beside, Cell, Delta, Filled, Head, Table
@@ -41,7 +42,8 @@ def lines(table: Table) -> Iterator[Line]:
 
 
 def number(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}"
+    """`96.02`; counts with commas."""
+    return f"{value:.{decimals}f}" if decimals else f"{value:,.0f}"
 
 
 def mean(cell: Cell) -> str:
@@ -50,8 +52,8 @@ def mean(cell: Cell) -> str:
 
 
 def half_width(cell: Cell, table: Table) -> str:
-    """The number behind ±, nothing where there is none."""
-    width = statistics.half_width(cell.values, table.pm)
+    """The number behind ±, nothing where there is none and behind costs."""
+    width = None if cell.plain else statistics.half_width(cell.values, table.pm)
     return "" if width is None else number(width, cell.decimals)
 
 
@@ -83,20 +85,91 @@ def beside(printed: Beside | None) -> str:
     return f"{printed.text} {printed.verdict or f'({printed.reason})'}"
 
 
-def extra_heads(table: Table) -> list[str]:
-    """What stands beside the values of every column."""
-    extras = {"Δ": table.has_delta, "vs": table.has_against, "printed": table.has_beside}
-    return [head for head, is_there in extras.items() if is_there]
+@dataclass(frozen=True)
+class Block:
+    """What is printed under one head: a column of the table, or several whose values share a cell."""
+
+    columns: tuple[int, ...]
+    printed: str
+    said: str
+    """The metric, where the table has several; of a shared cell what its parts are."""
+    under: str
+    """The teacher, and the student alone."""
+    metric: str
+    """What stands above the values alone: `top-1 (%)`."""
+    extras: tuple[str, ...]
+    """What stands beside the values: Δ, vs, printed."""
+    tip: tuple[str, ...]
+    """The teacher's runs."""
 
 
-def extras(cell: Cell | None, table: Table) -> list[str]:
-    """One text for each of `extra_heads`."""
+def blocks(table: Table) -> list[Block]:
+    """The columns from left to right as they are printed."""
+    if table.within is None:
+        return [_block(table, (index,)) for index in range(len(table.columns))]
+    together: dict[str, list[int]] = {}
+    for index, head in enumerate(table.columns):
+        together.setdefault((head.metric or table.metric) if table.within == "columns" else head.printed, []).append(
+            index
+        )
+    return [_block(table, tuple(columns)) for columns in together.values()]
+
+
+def _block(table: Table, columns: tuple[int, ...]) -> Block:
+    first = table.columns[columns[0]]
+    metric, runs = value_head(table, first), first.teacher.runs if first.teacher else ()
+    if table.within is not None:
+        shared = table.within == "columns"
+        heads = [table.columns[index] for index in columns]
+        parts = " / ".join(head.printed if shared else value_head(table, head) for head in heads)
+        name = names.short_metric(first.metric or table.metric) if shared else first.printed
+        extras = ("printed",) if table.has_beside else ()
+        return Block(columns, name, parts, "" if shared else under(first), parts, extras, runs)
+    several = len(table.metrics) > 1 and first.metric and first.name != first.metric
+    plain = all(cell.plain for (_, at), cell in table.cells.items() if at in columns)
+    shown = {"Δ": table.has_delta, "vs": table.has_against, "printed": table.has_beside}
+    beside = tuple(name for name in shown if shown[name] and not plain)
+    return Block(columns, first.printed, metric if several else "", under(first), metric, beside, runs)
+
+
+def extras(cell: Cell | None, block: Block) -> list[str]:
+    """One text for each of the block's."""
     texts = {
         "Δ": delta(cell.delta, cell.stars) if cell else "",
         "vs": against(cell.against) if cell else "",
         "printed": beside(cell.beside) if cell else "",
     }
-    return [texts[head] for head in extra_heads(table)]
+    return [texts[head] for head in block.extras]
+
+
+def shared(table: Table, row: int, block: Block) -> list[Cell | None]:
+    """The cells that stand in one, none where all are missing."""
+    cells = [table.cells.get((row, column)) for column in block.columns]
+    return cells if any(cells) else []
+
+
+def shared_count(cells: Sequence[Cell | None]) -> str:
+    """`5` where all have as many runs, else `5 / 5 / 3`; nothing behind costs."""
+    counts = [count(cell) if cell else EMPTY for cell in cells]
+    if all(cell is None or not needs_count(cell) for cell in cells):
+        return ""
+    return counts[0] if len(set(counts)) == 1 else " / ".join(counts)
+
+
+def shared_notes(cells: Sequence[Cell | None]) -> tuple[str, ...]:
+    """The marks of all of them, each once."""
+    return tuple(dict.fromkeys(note for cell in cells if cell for note in cell.notes))
+
+
+def shared_print(cells: Sequence[Cell | None]) -> str:
+    """What the paper has in such a cell: `4.19 / 2.27 / –`; nothing where nothing is printed."""
+    printed = [cell.beside.text if cell and cell.beside else EMPTY for cell in cells]
+    return " / ".join(printed) if set(printed) != {EMPTY} else ""
+
+
+def needs_count(cell: Cell) -> bool:
+    """Whether n stands behind the value: a cost whose runs are all there has a number alone."""
+    return not (cell.plain and cell.complete and not cell.notes)
 
 
 def filled(value: Filled) -> str:
@@ -104,9 +177,11 @@ def filled(value: Filled) -> str:
     return value.text if value.std is None else f"{value.text} ± {value.std:g}"
 
 
-def is_large(difference: Delta) -> bool:
-    """Whether a difference is one of the red ones of Logit Standardization's tables: 0.15 points for the better."""
-    return bool(difference.improves) and abs(difference.value) >= LARGE - 1e-9
+def tone(difference: Delta | None) -> Literal["large", "small", ""]:
+    """Which of the two colours of Logit Standardization's tables a difference has: large from 0.15 for the better."""
+    if difference is None or (difference.improves is None and difference.value):
+        return ""
+    return "large" if difference.improves and abs(difference.value) >= LARGE - 1e-9 else "small"
 
 
 def rank(table: Table, row: int) -> str:

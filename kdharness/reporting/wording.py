@@ -45,10 +45,13 @@ def caption(
 ) -> tuple[str, ...]:
     """What the numbers are, over which seeds, by which protocol; what is not there yet."""
     cells = list(table.cells.values())
+    shown, costs = table.metrics[: len(spec.measures)], table.metrics[len(spec.measures) :]
+    mean = "Mean" if table.within else f"Mean ± {SPREADS[table.pm]}"
     seeds = _seeds(sorted({run.seed for run in runs}))
     sentences = [
-        *([f"{_whats(table.metrics)} on {table.dataset}."] if spec.title else []),  # else the title says it
-        f"Mean ± {SPREADS[table.pm]} over {seeds}; in parentheses n, the number of runs.",
+        *([f"{_whats(shown)} on {table.dataset}."] if spec.title else []),  # else the title says it
+        f"{mean} over {seeds}; in parentheses n, the number of runs.",
+        *([f"{_whats(costs)}: means, in no ranking."] if costs else []),
     ]
     chosen = [metric for metric in table.metrics if metric.endswith("_best")]
     if chosen:
@@ -158,7 +161,8 @@ def _what(metric: str) -> str:
 
 
 def _whats(metrics: Sequence[str]) -> str:
-    return " and ".join(map(_what, metrics))
+    *most, last = map(_what, metrics)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _seeds(seeds: Sequence[int]) -> str:

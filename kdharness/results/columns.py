@@ -91,6 +91,10 @@ def _finished(
         key: departure(settings[key], teacher)
         for key, teacher in zip(read["setting_key"], read["teacher"], strict=True)
     }
+    sources = {
+        (text, distiller): tuple(source for name, source in load(text).items() if name.startswith(f"{distiller}."))
+        for text, distiller in zip(provenances, read["distiller"], strict=True)
+    }
     return {
         **read,
         "study": [study] * len(numerics),
@@ -98,6 +102,7 @@ def _finished(
         "mixed_numerics": [len(keys) > 1 for keys in numerics],
         "axes": list(map(load, read["axes"])),
         "unpublished": [load(text).get("unpublished") for text in provenances],
+        "sources": [sources[pair] for pair in zip(provenances, read["distiller"], strict=True)],
         "started": list(map(moment, read["started"])),
         "finished": list(map(moment, read["finished"])),
         "constants": [form["constants"] for form in of_setting],

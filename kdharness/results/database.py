@@ -38,12 +38,12 @@ def journal_mode(version: tuple[int, int, int]) -> str:
 class Database:
     """One SQLite file. Connections are pooled and may be used by several threads, never across a fork."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         refuse_unsafe(path)
         # one file, one path: a symbolic link would have a gate of its own
         self.path = path.resolve()
         self._inode: int | None = None
-        self._engine = _engine(self.path, foreign_keys=True)
+        self._engine = _engine(self.path, foreign_keys=True, read_only=read_only)
         self._writer = self._engine.execution_options(kdharness_write=True)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Database:
         return inode
 
 
-def _engine(path: Path, *, foreign_keys: bool) -> Engine:
+def _engine(path: Path, *, foreign_keys: bool, read_only: bool = False) -> Engine:
     pragmas = {
         "busy_timeout": str(int(WAIT_SECONDS * 1000)),
         "foreign_keys": "ON" if foreign_keys else "OFF",
@@ -105,7 +105,12 @@ def _engine(path: Path, *, foreign_keys: bool) -> Engine:
         "mmap_size": "0",
         "journal_mode": journal_mode(sqlite3.sqlite_version_info),
     }
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": WAIT_SECONDS})
+    place = str(path)
+    if read_only:
+        del pragmas["journal_mode"]
+        pragmas["query_only"] = "ON"
+        place = f"{path.as_uri()}?mode=ro&uri=true"
+    engine = create_engine(f"sqlite:///{place}", connect_args={"timeout": WAIT_SECONDS})
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must never begin a transaction itself
@@ -228,7 +233,7 @@ def refuse_unsafe(path: Path) -> None:
         )
 
 
-def open_database(path: Path, *, create: bool) -> Database:
+def open_database(path: Path, *, create: bool, read_only: bool = False) -> Database:
     """The database at `path`, of this program's version; `create` makes or upgrades it first.
 
     Raises BadInput where there is none; EnvironmentRefused for a newer one, an older one (without `create`), a
@@ -246,7 +251,7 @@ def open_database(path: Path, *, create: bool) -> Database:
             ) from error
     elif not path.exists():
         raise _nothing_here(path)
-    database = Database(path)
+    database = Database(path, read_only=read_only)
     version = version_of(path)
     if version != HEAD and create and (version is None or version in VERSIONS):
         from kdharness.results.upgrade import upgrade
@@ -300,6 +305,9 @@ def _nothing_here(path: Path) -> BadInput:
     return BadInput(f"no results here: {path}", remedy="run `kdharness run STUDY.yaml` first, or name another --home")
 
 
+_KINDS = "SELECT name, CASE WHEN sql LIKE 'create virtual%' THEN 'virtual table' ELSE type END FROM sqlite_master"
+
+
 def version_of(path: Path) -> str | None:
     """The schema version that stands in the database; None for an empty or missing one.
 
@@ -311,10 +319,11 @@ def version_of(path: Path) -> str | None:
     with refusals(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
-            kinds = dict(connection.execute("SELECT name, type FROM sqlite_master"))
+            connection.execute("PRAGMA trusted_schema=OFF")
+            kinds = dict(connection.execute(_KINDS))
             keep_journal(mark, path)
             tables = {name for name, kind in kinds.items() if kind == "table"}
-            strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view"))
+            strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view", "virtual table"))
             if not kinds:
                 return None
             if strange:

@@ -12,7 +12,7 @@ COLUMNS = (
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "student", "teacher", "pair",
     "label", "group", "row", "axes", "against", "ours", "distiller", "state", "attempts", "weights_sha256",
     "teacher_sha256", "device", "started", "finished", "mixed_numerics", "teacher_run_id", "constants", "recipe",
-    "epochs", "unpublished", "excluded", "departs",
+    "epochs", "unpublished", "excluded", "departs", "sources",
 )  # fmt: skip
 
 
@@ -22,7 +22,8 @@ def load_frame(store: Store, studies: Sequence[str], metrics: Collection[str] | 
     `metrics` are the ones to read, all by default. A run that is not complete has NaN for its metrics, as has one that
     diverged into NaN: `state` tells them apart. `axes`, `constants` and `recipe` are dicts, `started` and `finished`
     aware datetimes or None; `unpublished` names a preset without constants for the pair, `excluded` says why no mean
-    takes the run, `departs` in what its teaching is not its distiller's alone. An imported teacher stands among the
+    takes the run, `departs` in what its teaching is not its distiller's alone, `sources` where its method's constants
+    came from. An imported teacher stands among the
     runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown study.
     """
     import pandas as pd
@@ -47,7 +48,7 @@ def load_frame(store: Store, studies: Sequence[str], metrics: Collection[str] | 
 
 _NOTHING = {
     "seed": 0, "row": 0, "attempts": 0, "epochs": 0, "ours": False, "mixed_numerics": False, "axes": {},
-    "constants": {}, "recipe": {}, "state": "complete", "purpose": "teacher", "distiller": "imported",
+    "constants": {}, "recipe": {}, "sources": (), "state": "complete", "purpose": "teacher", "distiller": "imported",
 }  # fmt: skip
 """What an imported teacher has in the columns of a run; None in the others."""
 

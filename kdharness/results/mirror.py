@@ -10,6 +10,7 @@ from kdharness.results.leases import is_expired
 from kdharness.results.owner import Owner, boottime, is_alive
 from kdharness.results.reading import epochs_of, rows_where
 from kdharness.results.records import MirrorView, ResultRow
+from kdharness.results.studies import study_id_of
 
 _ROLE = "mirror"
 
@@ -116,6 +117,14 @@ def _tags(row: ResultRow, attempt: RowMapping | None, reused_from: str | None) -
         "reused_from": reused_from,
     }
     return {f"kdharness.{name}": str(value) for name, value in tags.items() if value is not None}
+
+
+def mirrored(database: Database, study: str) -> dict[str, str]:
+    """See Store.mirrored."""
+    with database.read() as connection:
+        told = select(schema.Mirror.run_id, schema.Mirror.external_id)
+        found = connection.execute(told.where(schema.Mirror.study_id == study_id_of(connection, study)))
+        return {row.run_id: row.external_id for row in found}
 
 
 def save(database: Database, study_run_id: int, external_id: str, logged_epoch: int, finished: bool) -> None:

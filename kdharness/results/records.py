@@ -303,6 +303,19 @@ class EpochMetric:
 
 
 @dataclass(frozen=True)
+class RunDigest:
+    """What identifies a run and what came out of it."""
+
+    setting_key: str
+    seed: int
+    state: State
+    weights_sha256: str | None
+    teacher_sha256: str | None
+    results_sha256: str
+    """Of its final metrics, its curves and its predictions."""
+
+
+@dataclass(frozen=True)
 class Reaped:
     """A run that was taken from an owner who died or fell silent."""
 

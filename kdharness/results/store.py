@@ -1,6 +1,7 @@
 """The results database as verbs: the truth about what was asked, what is running and what came out."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kdharness.core.home import Home
@@ -9,8 +10,10 @@ from kdharness.results import (
     analyses,
     attempts,
     columns,
+    digests,
     draws,
     export,
+    extract,
     marks,
     mirror,
     outbox,
@@ -40,6 +43,7 @@ from kdharness.results.records import (
     Reaped,
     ResultRow,
     Revealed,
+    RunDigest,
     RunRow,
     SearchRow,
     StudyAttempt,
@@ -66,6 +70,7 @@ __all__ = [
     "Reaped",
     "ResultRow",
     "Revealed",
+    "RunDigest",
     "RunRow",
     "SearchRow",
     "Store",
@@ -80,14 +85,16 @@ __all__ = [
 class Store:
     """The one door to `results.db`. Safe to share between threads; open it after a fork, never across one."""
 
-    def __init__(self, home: Home, *, create: bool = False) -> None:
+    def __init__(self, home: Home, *, create: bool = False, read_only: bool = False) -> None:
         """Open the database of `home`; `create` makes or upgrades it (a backup is kept).
+
+        With `read_only` nothing is ever written, not even what a killed writer left half done is rolled back.
 
         Raises BadInput where there is none, EnvironmentRefused for one that is newer, older (without `create`),
         damaged, or on a network file system.
         """
         self.home = home
-        self._database = open_database(home.results, create=create)
+        self._database = open_database(home.results, create=create, read_only=read_only)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -382,6 +389,14 @@ class Store:
         """The rows as JSON objects; non-finite metrics as "nan", "inf", "-inf", times as ISO 8601."""
         return export.export(self._database, study)
 
+    def extract(self, study: str, target: Path) -> None:
+        """Write the study's rows to `target`, a database of their own without names of hosts, processes and paths."""
+        extract.extract(self._database, study, target)
+
+    def digests(self, study: str) -> dict[str, RunDigest]:
+        """Run -> hashes, of every run that the study asks for: what a manifest says of it."""
+        return digests.digests(self._database, study)
+
     def ledger(self) -> list[Revealed]:
         """How many settings had a test score revealed, per dataset, pair and distiller."""
         return export.ledger(self._database)
@@ -418,6 +433,10 @@ class Store:
     def mirror_save(self, study_run_id: int, *, external_id: str, logged_epoch: int, finished: bool) -> None:
         """Remember what the tracker knows of this pair."""
         mirror.save(self._database, study_run_id, external_id, logged_epoch, finished)
+
+    def mirrored(self, study: str) -> dict[str, str]:
+        """Run -> the tracker's name for it, of the study's runs that it was told of."""
+        return mirror.mirrored(self._database, study)
 
     def take_mirror_lease(self, owner: Owner, lease_seconds: float = 60) -> bool:
         """True if `owner` is the mirror now (also renews); False while another living one is."""

@@ -25,7 +25,7 @@ from kdharness.runtime.options import JobOptions
 from kdharness.runtime.outcome import RunOutcome
 from kdharness.runtime.packing import NvidiaMeter, Packing
 from kdharness.runtime.progress import progress_for
-from kdharness.runtime.reports import study_tables, write_reports
+from kdharness.runtime.reports import mlflow_links, study_tables, write_reports
 from kdharness.runtime.scheduler import run_study
 from kdharness.runtime.slots import AUTO, choose_slots, device_of
 from kdharness.runtime.until import parse_until
@@ -218,7 +218,8 @@ def _show_tables(store: Store, study: str, home: Home, console: Console) -> None
         console.print()
         console.print(render(table, console.width))
     console.print()
-    for path in [*write_reports(home, study, tables), *_figures(store, study, home, console)]:
+    links = mlflow_links(store, [study])
+    for path in [*write_reports(home, study, tables, links), *_figures(store, study, home, console)]:
         _say(console, f"wrote {_short(path)}")
     _say(console, f"results {_short(home.results)}; kdharness ui opens MLflow; kdharness report {study} --format latex")
 

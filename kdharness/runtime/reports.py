@@ -1,7 +1,8 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +38,17 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
     registry = _registry(store.home, specs)
 
-    def tables(metrics: set[str] | None) -> list["Table"]:
-        frame = study_frame(store, studies, metrics)
+    def tables(frame: "pd.DataFrame") -> list["Table"]:
         return [
             build_table(frame, spec, registry=registry, paired=paired, ledger=ledger, smoke=smoke) for spec in specs
         ]
 
+    frame = study_frame(store, studies, _metrics(specs))
     try:
-        built = tables(_metrics(specs))
+        built = tables(frame)
     except BadInput:
-        built = tables(None)  # with all metrics, the same mistake is told with what there is instead
-    said = tuple(sentence for study in studies for sentence in _budgets(store, study))
+        built = tables(study_frame(store, studies))  # the same mistake is told with what there is instead
+    said = tuple(sentence for study in studies for sentence in _budgets(store, study, frame))
     return [replace(table, caption=(*table.caption, *said)) for table in built]
 
 
@@ -57,20 +58,17 @@ def shrunk_of(store: Store, studies: Sequence[str]) -> Smoke | None:
     return next((Smoke.model_validate(form) for form in forms if form), None)
 
 
-def _budgets(store: Store, study: str) -> list[str]:
+def _budgets(store: Store, study: str, frame: "pd.DataFrame") -> list[str]:
     from kdharness.reporting.budgets import Row, budgets
 
+    of_study = frame[(frame["study"] == study) & (frame["purpose"] == "final")]
+    names = ("label", "pair", "setting_key", "ours", "sources", "excluded")
+    top1 = of_study["test_top1_last"] if "test_top1_last" in of_study else [float("nan")] * len(of_study)
     rows = [
-        Row(
-            row.label,
-            row.pair,
-            row.setting_key,
-            row.ours,
-            tuple(source for name, source in row.provenance.items() if name.startswith(f"{row.distiller}.")),
-            row.metrics.get("test_top1_last") if row.marks.excluded is None else None,
+        Row(label, pair, key, ours, sources, None if excluded is not None or isnan(value) else value)
+        for label, pair, key, ours, sources, excluded, value in zip(
+            *(of_study[name] for name in names), top1, strict=True
         )
-        for row in store.rows(study)
-        if row.purpose == "final"
     ]
     return budgets(rows, [(one.spec, one.outcome) for one in store.searches(study) if one.asked])
 
@@ -106,14 +104,23 @@ def _registry(home: Home, specs: Sequence[TableSpec]) -> "Registry | None":
     return read_registry(home.published)
 
 
-def write_reports(home: Home, study: str, tables: Sequence["Table"]) -> list[Path]:
+def mlflow_links(store: Store, studies: Sequence[str]) -> dict[str, str]:
+    """Run -> its page in the home's MLflow, of those that are mirrored there."""
+    from kdharness.tracking.ui import run_pages
+
+    pages = run_pages(store.home)
+    told = {run: name for study in studies for run, name in store.mirrored(study).items()} if pages else {}
+    return {run: pages[name] for run, name in told.items() if name in pages}
+
+
+def write_reports(home: Home, study: str, tables: Sequence["Table"], links: Mapping[str, str]) -> list[Path]:
     """The tables in every format, whole or not at all; the paths."""
     from kdharness.reporting.render import render
 
     paths = []
     for form, ending in WRITTEN.items():
         path = home.reports / f"{study}.{ending}"
-        write_text(path, render(tables, form))
+        write_text(path, render(tables, form, links))
         paths.append(path)
     return paths
 

@@ -3,7 +3,6 @@
 Checkpoints are written by a thread of their own while training goes on with the next step.
 """
 
-import io
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy
 import torch
-from torch import Tensor
 
 from kdharness.core.errors import KdHarnessError, LeaseLost, Unavailable
 from kdharness.core.home import Home
@@ -26,6 +23,7 @@ from kdharness.results.store import Store
 from kdharness.runtime.leases import Heartbeat
 from kdharness.runtime.options import CHECKPOINT_SECONDS
 from kdharness.runtime.patience import patiently
+from kdharness.runtime.predictions import pack
 from kdharness.runtime.runlog import note
 from kdharness.runtime.signals import Stop
 from kdharness.runtime.watchdog import Watchdog
@@ -107,7 +105,7 @@ class JobSink:
 
     def finished(self, run_id: str, result: Finished) -> None:
         lease, path = self._settled_lease(run_id), self._home.weights(run_id)
-        predictions = None if result.predictions is None else pack_predictions(*result.predictions)
+        predictions = None if result.predictions is None else pack(*result.predictions)
         hashes = (result.weights_sha256, self.teacher_sha256[run_id])
         packed = weights.pack_weights(result.weights)
         beside = self._patiently(lease, lambda: write_beside(path, packed))
@@ -272,12 +270,3 @@ def describe(error: BaseException) -> str:
     if isinstance(error, Diverged | KdHarnessError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def pack_predictions(predicted: Tensor, confidence: Tensor) -> bytes:
-    """Per test image its predicted class and confidence as `.npz`: `predicted` uint16, `confidence` float16."""
-    buffer = io.BytesIO()
-    numpy.savez_compressed(
-        buffer, predicted=predicted.numpy().astype(numpy.uint16), confidence=confidence.numpy().astype(numpy.float16)
-    )
-    return buffer.getvalue()

@@ -26,14 +26,18 @@ def check_tables(spec: StudySpec, labels: list[str] | None, axes: set[str], foun
         if table.rows == table.columns:
             found.say((*place, "columns"), f"rows and columns are both `{table.rows}`")
         _metrics(table, place, found)
+        if table.within is not None and table.within not in ("metric", table.columns):
+            found.say((*place, "within"), f"one cell holds several of `metric` or of `{table.columns}`, the columns")
         if table.baseline is not None and labels is not None and table.baseline not in labels:
             found.unknown((*place, "baseline"), "row", table.baseline, labels)
         _printed(table, place, found)
 
 
 def _metrics(table: TablePart, place: Place, found: Findings) -> None:
+    named = {(*place, "costs", index): metric for index, metric in enumerate(table.costs)}
     for index, metric in enumerate(table.metrics):
-        here = (*place, "metric") if isinstance(table.metric, str) else (*place, "metric", index)
+        named[(*place, "metric") if isinstance(table.metric, str) else (*place, "metric", index)] = metric
+    for here, metric in named.items():
         when = re.search(r"_(last|best|best-val)$", metric)
         if metric.startswith("val_"):
             found.say(here, "validation metrics exist only in a search; a table is over final runs")

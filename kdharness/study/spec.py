@@ -332,6 +332,10 @@ class TablePart(Part):
     pm: Spread = "std"
     delta: Literal["columns", "rows"] = "columns"
     cite: bool = False
+    costs: list[Name] = []
+    """Metrics behind the others, as plain numbers: `train_step_ms_cuda`, `train_extra_parameters`."""
+    within: Name | None = None
+    """`metric` or what the columns are: several values in one cell, `a / b / c`."""
 
     @property
     def metrics(self) -> list[str]:

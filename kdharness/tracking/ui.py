@@ -84,6 +84,20 @@ def _pages(home: Home, url: str) -> dict[str, str]:
     }
 
 
+def run_pages(home: Home) -> dict[str, str]:
+    """MLflow's run -> its page while a UI of the home listens on its usual port; none where nothing is mirrored."""
+    query = "SELECT run_uuid, experiment_id FROM runs WHERE lifecycle_stage = 'active'"
+    if not home.mlflow.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(f"{home.mlflow.as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(query).fetchall()
+    except sqlite3.Error:  # a report needs no mirror
+        return {}
+    url = f"http://{HOST}:{DEFAULT_PORT}/#/experiments"
+    return {str(run): f"{url}/{experiment}/runs/{run}" for run, experiment in found}
+
+
 def _free_port() -> int:
     for port in range(DEFAULT_PORT, DEFAULT_PORT + 100):
         if _is_free(port):

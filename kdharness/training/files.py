@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kdharness.core.errors import EnvironmentRefused, Unavailable
@@ -29,7 +31,7 @@ def write_beside(path: Path, data: bytes) -> Path:
     2018): the next try writes another one.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with refusals(path, len(data)):
         make_directory(path.parent)
         try:
             with beside.open("wb") as file:
@@ -39,19 +41,24 @@ def write_beside(path: Path, data: bytes) -> Path:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise _refused(path, len(data), error) from error
     return beside
 
 
 def put_in_place(beside: Path, path: Path) -> None:
     """Rename the file of `write_beside` over `path`, durably; done again it changes nothing. Raises as that does."""
-    try:
+    with refusals(path):
         if beside.exists() or not path.exists():
             beside.replace(path)
         _sync_names(path.parent)
+
+
+@contextmanager
+def refusals(path: Path, size: int | None = None) -> Iterator[None]:
+    """Turn what the disk may refuse while `path` is written into Unavailable or EnvironmentRefused."""
+    try:
+        yield
     except OSError as error:
-        raise _refused(path, 0, error) from error
+        raise _refused(path, size, error) from error
 
 
 def make_directory(folder: Path) -> None:
@@ -77,11 +84,12 @@ def _sync_names(folder: Path) -> None:
         os.close(directory)
 
 
-def _refused(path: Path, size: int, error: OSError) -> EnvironmentRefused:
+def _refused(path: Path, size: int | None, error: OSError) -> EnvironmentRefused:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(path.parent).free
+        needed = "" if size is None else f"{size / 2**20:.1f} MiB needed, "
         return Unavailable(
-            f"the disk is full: {size / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free",
+            f"the disk is full: {needed}{free / 2**20:.1f} MiB free",
             where=str(path),
             remedy="free some space (`kdharness gc` names what is not needed) and run again: it goes on from here",
         )

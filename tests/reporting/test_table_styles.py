@@ -123,7 +123,7 @@ def test_top1_and_top5_beside_each_other() -> None:
     latex = tabular(table).splitlines()
     head = next(line for line in latex if "ResNet56" in line)
     assert head.count(r"\multicolumn{6}{c}") == 4  # a pair over three metrics, each with its difference
-    assert "top-1 (%)" in render(table, "md") and "Train seconds" in render(table, "md")
+    assert "top-1 (%)" in render(table, "md") and "Training time (s)" in render(table, "md")
     said = json.loads(render(table, "json"))["tables"][0]
     assert said["metrics"] == ["test_top1_last", "test_top5_last", "train_seconds"]
 

@@ -41,6 +41,7 @@ def _draw(axes: Axes, table: Table, rows: list[int], scale: tuple[float, float])
     means = {at: cell.mean for at, cell in cells.items() if cell.mean is not None}
     values = numpy.full((len(rows), len(columns)), numpy.nan)
     best = (min if names.lower_is_better(table.metric) else max)(means.values(), default=None)
+    best = best if names.has_direction(table.metric) else None
     for (y, x), mean in means.items():
         values[y, x] = mean
         dark = mean - scale[0] < DARK * (scale[1] - scale[0])

@@ -94,8 +94,10 @@ def filled_in(table: Table, groups: Groups, printed: PrintedTables, marks: Marks
     table = replace(table, columns=_with_printed_teachers(table, columns, printed))
     if not printed.fills:
         return table
-    if (spec.rows, spec.columns) != ("distiller", "pair") or any(head.panel for head in table.rows):
-        raise BadInput("`fill` is for a table with distillers in rows, pairs in columns and one panel")
+    if (spec.rows, spec.columns) != ("distiller", "pair") or spec.within or any(head.panel for head in table.rows):
+        raise BadInput(
+            "`fill` is for a table with distillers in rows, pairs in columns, one panel and one value a cell"
+        )
     filling = _Filling(registry, columns, marks, spec.matched_budget)
     rows = list(table.rows)
     at = _row_methods(table, groups, printed)
