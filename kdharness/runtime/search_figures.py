@@ -29,11 +29,12 @@ def draw_budgets(views: Sequence[SearchView], name: str) -> "Drawing | None":
 
 
 def _plot(view: SearchView) -> "SearchPlot":
+    from kdharness.reporting import names
     from kdharness.reporting.figures.searches import SearchPlot
 
     record = view.record
     return SearchPlot(
-        title=view.title,
+        title=", ".join([view.row, *map(names.pair, record.pairs)]),
         metric=record.maximize,
         sampler=record.sampler,
         images=record.validation_images,

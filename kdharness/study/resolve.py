@@ -67,6 +67,7 @@ class Template:
     """Name of the recipe that the fields change."""
     lr_rule: str | None
     fixed: Mapping[str, Any]
+    """Where an axis or a range has the name too, what holds without it."""
     axes: Mapping[str, list[Any]]
     ranges: Mapping[str, Range]
     sources: Mapping[str, str]
@@ -144,17 +145,17 @@ def row_name(row: Row) -> str:
     return canonical_method(row.entry.name)
 
 
-def written(spec: StudySpec, row: Row, pair: Pair, line: Callable[[Place], int]) -> dict[str, Written]:
-    """What the file says for the row and the pair: constants by name, recipe fields as `recipe.FIELD`.
+def written(spec: StudySpec, row: Row, pair: Pair, line: Callable[[Place], int]) -> list[tuple[str, Written]]:
+    """What the file says for the row and the pair, weakest first: constants by name, recipe fields as `recipe.FIELD`.
 
     `line(place)` is the line of a place, for the source.
     """
-    found: dict[str, Written] = {}
+    found: list[tuple[str, Written]] = []
 
     def put(prefix: str, values: Mapping[str, Any], place: Place, source: str) -> None:
         for name, value in values.items():
             where = (*place, name)
-            found[prefix + name] = Written(value, f"{source}, line {line(where)}", where)
+            found.append((prefix + name, Written(value, f"{source}, line {line(where)}", where)))
 
     own = long_form(row.entry.recipe)
     if own.base is None:  # an entry that names a recipe starts from it, not from the study's changes
@@ -207,7 +208,7 @@ def template(spec: StudySpec, row: Row, pair: Pair, dataset: "Dataset", line: Ca
     axes: dict[str, list[Any]] = {}
     ranges: dict[str, Range] = {}
     places: dict[str, Place] = {}
-    for name, item in written(spec, row, pair, line).items():
+    for name, item in written(spec, row, pair, line):
         axes.pop(name, None)
         ranges.pop(name, None)
         sources[name], places[name] = item.source, item.place

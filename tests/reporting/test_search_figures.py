@@ -35,9 +35,9 @@ def test_figures_of_a_search_show_its_draws():
     order, temperature, standardize, importance = first.figure.axes
     assert points(order, "draw") == [(0, 70.0), (2, 73.0), (3, 72.0)]
     assert points(order, "best so far") == [(0, 70.0), (2, 73.0), (3, 73.0)]
-    assert points(order, "chosen") == [(2, 73.0)]
+    assert points(order, "chosen") == [(2, 73.0)] and [at for at, _ in points(order, "no value")] == [1]
     assert temperature.get_xscale() == "log" and temperature.lines[0].get_xdata().tolist() == [1.0, 4.0, 16.0]
-    assert standardize.lines[1].get_xdata() == ["zscore"]
+    assert standardize.lines[2].get_xdata() == ["zscore"]
     assert [bar.get_width() for bar in importance.patches] == [0.7, 0.3]
     said = "n = 3 draws by tpe, validation 5,000 images, on 1/4 of the schedule; 1 more without a value"
     assert all(said in drawing.caption for drawing in (first, front, budget))

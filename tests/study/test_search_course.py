@@ -198,6 +198,15 @@ def test_equal_settings_are_one_run() -> None:
     assert len({draw.run_id for draw in store.saved.values()}) == 2  # none or zscore
 
 
+def test_without_its_range_a_recipe_field_is_the_studys() -> None:
+    text = searching("draws: 1").replace("recipe: digits-quick", "recipe: {from: digits-quick, lr: 0.03, epochs: 24}")
+    store = FakeStore()
+    to_the_end(text, store)
+    assert store.params()[0] == {"recipe.lr": 0.03, "standardize": "none", "temperature": 4.0, "warmup": 9}
+    paper = store.finals("dkd, paper's constants")[0].setting
+    assert (paper.recipe.lr, paper.recipe.epochs) == (0.03, 24)
+
+
 def test_the_papers_constants_are_trained_beside_the_winner() -> None:
     text = searching("draws: 3").replace(
         "pairs: [resnet20 -> resnet8]\n", "pairs: [resnet20 -> resnet8, resnet32 -> resnet8]\n"

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from kdharness.reporting import names
-from kdharness.reporting.figures.drawing import Drawing, keyed, look, panels, styled
+from kdharness.reporting.figures.drawing import Drawing, keyed, look, one_scale, panels, styled
 
 _DRAW: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "color": "0.35", "linestyle": "none"}
+_NONE: dict[str, Any] = {"marker": "x", "markersize": 3, "color": "0.5", "linestyle": "none"}
 _BEST: dict[str, Any] = {"color": "#000000", "linewidth": 1.0}
 _CHOSEN: dict[str, Any] = {"marker": "*", "markersize": 9, "color": "#D55E00", "linestyle": "none"}
 
@@ -59,11 +60,15 @@ def search_figures(plots: Sequence[SearchPlot], name: str) -> list[Drawing]:
 def draws(plot: SearchPlot, name: str) -> Drawing:
     """The draws in their order, over each constant, and how much each constant mattered."""
     number = 1 + len(plot.params) + bool(plot.importance)
-    figure, (first, *others) = panels(number, across=min(4, number), size=(2.3, 2.1))
+    across = min(4, number)
+    figure, (first, *others) = panels(number, across=across, size=(2.3, 2.1))
     values = dict(plot.known)
     best = [max(value for _, value in plot.known[: at + 1]) for at in range(len(values))]
     first.plot(list(values), list(values.values()), **_DRAW, label="draw")
     first.step(list(values), best, where="post", **_BEST, label="best so far")
+    gone = [number for number in range(len(plot.values)) if number not in values]
+    if gone:
+        _at_the_foot(first, gone, label="no value")
     first.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     first.set_xlabel("draw")
     chosen = plot.winner if plot.winner in values else None
@@ -72,23 +77,24 @@ def draws(plot: SearchPlot, name: str) -> Drawing:
     for axes, constant in zip(others, plot.params, strict=False):
         places = plot.params[constant]
         as_text = any(isinstance(place, str | bool | None) for place in places)
-        at = {draw: str(places[draw]) if as_text else places[draw] for draw in values}
-        axes.plot(list(at.values()), list(values.values()), **_DRAW)
+        where = [str(place) if as_text else place for place in places]
+        axes.plot([where[draw] for draw in values], list(values.values()), **_DRAW)
+        _at_the_foot(axes, [where[draw] for draw in gone])
         if chosen is not None:
-            axes.plot([at[chosen]], [values[chosen]], **_CHOSEN)
+            axes.plot([where[chosen]], [values[chosen]], **_CHOSEN)
         if constant in plot.logarithmic:
             _logarithmic(axes)
         axes.set_xlabel(constant)
+        if as_text:
+            axes.margins(x=0.3)
     if plot.importance:
-        shares = others[len(plot.params)]
-        shares.barh(list(plot.importance), list(plot.importance.values()), color="0.7", edgecolor="0.2", height=0.6)
-        shares.invert_yaxis()
-        shares.set_xlim(0, 1)
-        shares.set_xlabel("importance")
-    for axes in {0: first, **dict(enumerate(others[: len(plot.params)], 1))}.values():
-        axes.set_ylabel(names.metric(plot.metric))
-        axes.label_outer()
-        axes.tick_params(labelbottom=True)
+        _shares(others[len(plot.params)], plot.importance)
+    one_scale(scored := [first, *others[: len(plot.params)]])
+    for at, axes in enumerate(scored):
+        if at % across == 0:
+            axes.set_ylabel(names.metric(plot.metric))
+        else:
+            axes.tick_params(labelleft=False)
     keyed(figure, [first])
     said = " Importance: PED-ANOVA over the draws, shares of 1." if plot.importance else ""
     return Drawing(name, figure, f"{plot.title}: {_counted(plot)}. Each point is one run.{said}")
@@ -119,13 +125,14 @@ def cost_front(plot: SearchPlot, name: str) -> Drawing:
 @styled
 def budgets(plots: Sequence[SearchPlot], name: str) -> Drawing:
     """The best value that a search of fewer draws would be expected to find, a line for each search."""
-    figure, (axes,) = panels(1, size=(3.4, 2.4))
+    figure, (axes,) = panels(1, size=(3.2, 2.2))
     for order, plot in enumerate(plots):
         every = max(1, len(plot.expected) // 6)
         axes.plot(range(1, len(plot.expected) + 1), plot.expected, label=plot.title, markevery=every, **look(order))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("draws")
-    axes.set_ylabel(f"expected best {names.metric(plots[0].metric)[:1].lower()}{names.metric(plots[0].metric)[1:]}")
+    metric = names.metric(plots[0].metric)
+    axes.set_ylabel(f"Expected best\n{metric[:1].lower()}{metric[1:]}")
     keyed(figure, [axes])
     learning = sorted({plot.sampler for plot in plots} - {"random"})
     caption = (
@@ -137,9 +144,27 @@ def budgets(plots: Sequence[SearchPlot], name: str) -> Drawing:
     return Drawing(name, figure, caption)
 
 
+def _shares(axes: Axes, importance: Mapping[str, float]) -> None:
+    """Bars with their names above them, so that long names take no room from other panels."""
+    places = range(len(importance))
+    axes.barh(places, list(importance.values()), color="0.7", edgecolor="0.2", height=0.35)
+    for place, name in zip(places, importance, strict=True):
+        axes.text(0.0, place - 0.22, name, va="bottom", fontsize=7)
+    axes.set_ylim(len(importance) - 0.6, -0.8)
+    axes.set_yticks([])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("importance")
+
+
+def _at_the_foot(axes: Axes, places: Sequence[Any], label: str | None = None) -> None:
+    """What was drawn and has no value."""
+    axes.plot(places, [0.03] * len(places), transform=axes.get_xaxis_transform(), label=label, **_NONE)
+
+
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 50 else (1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -48,9 +48,14 @@ class SearchView:
     """Expected best value of the first training for budgets of 1, 2, ... draws."""
 
     @property
-    def title(self) -> str:
+    def row(self) -> str:
+        """Its label, and the point of its axes."""
         axes = ", ".join(f"{name}={value}" for name, value in self.record.axes.items())
-        return f"{self.record.label}{f' ({axes})' if axes else ''}, {', '.join(self.record.pairs)}"
+        return f"{self.record.label}{f' ({axes})' if axes else ''}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.row}, {', '.join(self.record.pairs)}"
 
     @property
     def best(self) -> tuple[Shown, ...]:
