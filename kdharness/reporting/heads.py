@@ -9,6 +9,7 @@ from kdharness.reporting import statistics
 from kdharness.reporting.cells import Groups
 from kdharness.reporting.methods import cite_key
 from kdharness.reporting.placing import Side
+from kdharness.reporting.references import preset_keys
 from kdharness.reporting.runs import Run
 from kdharness.reporting.table import Head, TeacherHead
 
@@ -50,10 +51,15 @@ def heads(
             teacher=teacher_head(runs[key], teachers) if paired else None,
             student=alone.get((runs[key][0].dataset, runs[key][0].student)) if what == "pair" else None,
             metric=next(iter(metrics[key])) if several and len(metrics[key]) == 1 else "",
-            cite=cite_key(runs[key][0].distiller) if what == "distiller" else "",
+            cite=_cited(runs[key][0]) if what == "distiller" else "",
         )
         for key in sorted(order, key=lambda key: order[key])
     ]
+
+
+def _cited(run: Run) -> str:
+    """The keys of the method's paper and of whose constants it was run with: DKD with Logit Standardization."""
+    return ",".join(dict.fromkeys(filter(None, [*cite_key(run.distiller).split(","), *preset_keys(run.sources)])))
 
 
 def alone_accuracies(runs: Sequence[Run]) -> Alone:

@@ -25,6 +25,12 @@ def preset_key(preset: str) -> str:
     return _PRESETS.get(preset, preset)
 
 
+def preset_keys(sources: Iterable[str]) -> list[str]:
+    """The papers of the presets among places that constants came from: `preset sun2024logit on cifar100`."""
+    words = (source.split() for source in sources)
+    return list(dict.fromkeys(preset_key(told[1]) for told in words if told[:1] == ["preset"]))
+
+
 def known_references() -> frozenset[str]:
     return frozenset(_references()) - {"venues"}
 

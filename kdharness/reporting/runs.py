@@ -56,6 +56,8 @@ class Run(NamedTuple):
     recipe: Mapping[str, Any]
     unpublished: str | None
     """The preset whose paper prints a result for the pair but released no constants for it."""
+    sources: tuple[str, ...]
+    """Where its method's constants came from."""
     excluded: str | None
     """Why no mean takes it."""
     departs: str | None
@@ -75,6 +77,7 @@ def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> 
     columns = {name: _plain(frame, name) for name in Run._fields if name != "value"}
     for name in ("axes", "constants", "recipe"):
         columns[name] = [value or {} for value in columns[name]]
+    columns["sources"] = [value or () for value in columns["sources"]]
     for name in ("mixed_numerics", "ours"):
         columns[name] = list(map(bool, columns[name]))
     columns["value"] = [

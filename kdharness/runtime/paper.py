@@ -63,8 +63,7 @@ def write_paper(
     drawings, missing = _drawings(home, store, studies)
     printed = any(table.published or table.filled for table in tables.values())
     registry = read_registry(home.published) if printed else None
-    rows = [one for of_study in described.values() for one in of_study]
-    cited = paper_facts.cited(frame, list(tables.values()), rows, registry)
+    cited = paper_facts.cited(frame, list(tables.values()), registry)
     if anonymous:
         scrub = _scrub(home, store, studies, tried)
         tables = {key: _nameless(table, scrub) for key, table in tables.items()}

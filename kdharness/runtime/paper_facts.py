@@ -14,7 +14,7 @@ from kdharness.reporting.methods import cite_key
 from kdharness.reporting.paper.compute import Span
 from kdharness.reporting.paper.settings import Constants, of_search
 from kdharness.reporting.paper.setup_paragraph import Setup, Trained
-from kdharness.reporting.references import preset_key
+from kdharness.reporting.references import preset_keys
 from kdharness.results.encoding import restore
 from kdharness.results.store import Store, StudyAttempt
 from kdharness.runtime import provenance
@@ -127,15 +127,12 @@ ASSISTANTS = "mirzadeh2020takd"
 """Who taught through assistants first."""
 
 
-def cited(
-    frame: "pd.DataFrame", tables: Sequence["Table"], described: Sequence[Described], registry: "Registry | None"
-) -> set[str]:
+def cited(frame: "pd.DataFrame", tables: Sequence["Table"], registry: "Registry | None") -> set[str]:
     """The keys of the papers of the rows, of the presets that constants come from, and of printed numbers."""
-    keys = {cite_key(str(one.values["distiller"])) for one in described}
+    keys = {cite_key(distiller) for distiller in frame["distiller"]}
     keys |= {ASSISTANTS} if any("taught by" in (departs or "") for departs in frame["departs"]) else set()
     keys |= {head.cite for table in tables for head in (*table.rows, *table.columns)}
-    presets = {source.split()[1] for one in described for source in one.provenance.values() if source[:7] == "preset "}
-    keys |= set(map(preset_key, presets))
+    keys |= set(preset_keys(source for sources in frame["sources"] for source in sources))
     printed = {filled.source for table in tables for filled in table.filled.values()}
     printed |= {cell.beside.source for table in tables for cell in table.cells.values() if cell.beside is not None}
     if registry is not None:

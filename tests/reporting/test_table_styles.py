@@ -184,6 +184,8 @@ def test_methods_are_cited_and_printed_as_papers_do() -> None:
     assert {name.casefold() for name in DISTILLERS} <= known_methods()
     assert printed_method("dkd+ls") == "DKD+LS" and printed_method("kd++") == "KD++"
     assert cite_key("luminet + reviewkd") == "hossain2025luminet,chen2021reviewkd" and cite_key("mine") == ""
+    ls = seeds("LS", 90.0, distiller="dkd", sources=("entry, line 3", "preset sun2024logit on digits"))
+    assert r"LS~\cite{zhao2022dkd,sun2024logit}" in render(build_table(frame(ls), TableSpec(cite=True)), "latex")
     table = build_table(quickstart(), TableSpec(cite=True))
     assert r"dkd~\cite{zhao2022dkd}" in render(table, "latex") and r"\cite" not in render(quickstart_table(), "latex")
 
