@@ -1,9 +1,9 @@
-# make env | quickstart | test | exact | papers-smoke | chaos | chaos-long | guards | many-runs | lint | bundle.
+# make env | quickstart | test | exact | papers-smoke | chaos | chaos-long | guards | many-runs | prices | lint | bundle.
 # Nothing is done twice: .venv/.ready stamps a finished set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env quickstart test exact papers-smoke chaos chaos-long guards many-runs lint bundle
+.PHONY: env quickstart test exact papers-smoke chaos chaos-long guards many-runs prices lint bundle
 env: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -35,6 +35,9 @@ guards: env
 
 many-runs: env
 	$(BIN)/python tests/campaigns/many_runs.py
+
+prices: env
+	$(BIN)/python tests/campaigns/prices.py
 
 lint: env
 	$(BIN)/ruff check .

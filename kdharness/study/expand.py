@@ -78,8 +78,9 @@ class Expansion:
     @property
     def summary(self) -> str:
         """One line for `check`."""
-        settings = len({run.setting.key for run in self.wanted if run.purpose != "teacher"})
-        runs = len({run.run_id for run in self.wanted})
+        keys = list(zip(self.wanted, _keys(self.wanted), strict=True))
+        settings = len({key for run, key in keys if run.purpose != "teacher"})
+        runs = len({(key, run.seed) for run, key in keys})
         more = f", and up to {self.search_count:,} runs by search" if self.searched else ""
         words = "setting" if settings == 1 else "settings"
         return f"{self.study.name}: {settings:,} {words}, {runs:,} runs with their teachers{more}"
@@ -231,13 +232,13 @@ def _without_twins(runs: list[WantedRun], warnings: list[str]) -> list[WantedRun
     kept: dict[tuple[str, int, str, str], WantedRun] = {}
     labels: dict[tuple[str, str], list[str]] = {}
     merged: dict[tuple[str, str], int] = {}
-    for run in runs:
-        key = (run.setting.key, run.seed, run.label, run.pair)
+    for run, of_setting in zip(runs, _keys(runs), strict=True):
+        key = (of_setting, run.seed, run.label, run.pair)
         if key in kept:
             merged[run.label, run.pair] = merged.get((run.label, run.pair), 0) + 1
             continue
         kept[key] = run
-        shared = labels.setdefault((run.setting.key, run.pair), [])
+        shared = labels.setdefault((of_setting, run.pair), [])
         if run.label not in shared:
             shared.append(run.label)
     for (label, pair), number in merged.items():
@@ -246,6 +247,15 @@ def _without_twins(runs: list[WantedRun], warnings: list[str]) -> list[WantedRun
         if len(names) > 1:
             warnings.append(f"{' and '.join(f'`{name}`' for name in names)} are the same setting ({pair})")
     return list(kept.values())
+
+
+def _keys(runs: Sequence[WantedRun]) -> list[str]:
+    """Each run's setting key. All seeds of an entry share one object, and a key takes a while."""
+    known: dict[int, str] = {}
+    for run in runs:
+        if id(run.setting) not in known:
+            known[id(run.setting)] = run.setting.key
+    return [known[id(run.setting)] for run in runs]
 
 
 def _line_of(study: Study) -> Callable[[Place], int]:

@@ -6,6 +6,7 @@ import pytest
 from study_texts import SOUND, change, expanded, study
 
 from kdharness.core.errors import BadInput, StudyError
+from kdharness.core.records import Setting
 from kdharness.study.init import starter
 from kdharness.study.load import load_study, parse_study
 from kdharness.study.schema import schema
@@ -233,3 +234,17 @@ def test_the_schema_knows_every_key_and_the_spec_survives_a_round_trip() -> None
     assert made["additionalProperties"] is False
     spec = study(change("recipe:", "recipe: {from: digits-quick, lr: {each: [1, 2]}}")).spec
     assert StudySpec.model_validate(spec.model_dump(by_alias=True)) == spec
+
+
+def test_a_setting_s_key_is_worked_out_once_however_many_seeds_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand runs of a hundred settings would take seconds each time."""
+    worked = []
+    key = Setting.key.fget
+    monkeypatch.setattr(Setting, "key", property(lambda self: worked.append(1) or key(self)))
+    counts = []
+    for seeds in (2, 200):
+        worked.clear()
+        expansion = expanded(SOUND.replace("seeds: 2", f"seeds: {seeds}"))
+        assert "settings" in expansion.summary
+        counts.append(len(worked))
+    assert counts[0] == counts[1]
