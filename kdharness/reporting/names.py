@@ -61,9 +61,14 @@ def model(name: str) -> str:
 
 
 def pair(name: str) -> str:
-    """`resnet20 -> resnet8` -> `ResNet20 → ResNet8`; ensembles keep their `+`."""
+    """`resnet20 -> resnet8` -> `ResNet20 → ResNet8`, and either side alone; ensembles keep their `+`."""
     sides = [" + ".join(model(part.strip()) for part in side.split("+")) for side in name.split("->")]
     return " → ".join(sides)
+
+
+def axis(name: str) -> str:
+    """`KD by T.temperature` -> `temperature`, `recipe.batch_size` -> `batch size`."""
+    return name.rpartition(".")[2].replace("_", " ")
 
 
 def is_percent(metric: str) -> bool:
@@ -94,6 +99,9 @@ def metric(name: str) -> str:
     what = re.sub(r"_(last|best)$", "", rest)
     if split not in _SPLITS or not what:
         return name
+    probe = re.fullmatch("transfer_(.+)_top1", what)
+    if probe is not None:
+        return f"Linear probe on {probe[1].replace('_', '-')} (%)"
     if (split, what) == ("train", "loss"):
         return "Train loss"  # the weighted sum of a method's terms
     if (split, what) in _COSTS:

@@ -130,12 +130,13 @@ class Layout:
             return Side(name, name + (" (ours)" if run.ours else ""), (side, *order, entry.variant))
         if side in ("student", "teacher", "group", "dataset"):
             name = getattr(run, side) or NOTHING
-            printed = names.model(name) if side in ("student", "teacher") else name
+            printed = names.pair(name) if side in ("student", "teacher") else name
             place = self.entry_order[run.label] if side == "group" else (self.pair_order[self._pair(run)],)
             return Side(name, printed, (side, *place))
         for axis, value in run.axes.items():
             if side in (axis, f"{run.label}.{axis}"):
-                return Side(assign(axis, value), assign(axis, value), (side, *self._order(axis, value)))
+                printed = assign(names.axis(axis), value)
+                return Side(assign(axis, value), printed, (side, *self._order(axis, value)))
         return Side(NOTHING, NOTHING, (side, 2, 0.0))
 
     def _order(self, axis: str, value: Any) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from kdharness.reporting.runs import Run
 
 def sentence(smoke: Smoke) -> str:
     """What stands under every table and figure."""
-    instead = [f"digits for {smoke.dataset}"]
+    instead = [f"128 digits for {smoke.dataset}"]
     instead += [f"{names.pair(new)} for {names.pair(old)}" for new, old in smoke.pairs.items()]
     return (
         f"Smoke form of {smoke.study} ({', '.join(instead)}): it shows that the path works, no number means anything."

@@ -214,7 +214,7 @@ def corner(table: Table) -> str:
         return "Metric"
     axes = {found[1] if (found := re.match(r"([\w.]+)=", head.name)) else "" for head in table.rows}
     if len(axes) == 1 and "" not in axes:
-        return axes.pop().removeprefix("recipe.")
+        return names.axis(axes.pop())
     return "Pair" if any("->" in head.name for head in table.rows) else "Method"
 
 

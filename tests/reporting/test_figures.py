@@ -62,13 +62,13 @@ def test_a_line_is_the_means_of_the_table_and_its_band_their_deviation():
 
 
 def test_names_on_the_axis_are_not_joined():
-    pairs = ["resnet20 -> resnet8", "resnet32 -> resnet8"]
+    pairs = ["resnet20 -> resnet8", "resnet32 + wrn_40_2 -> resnet8"]
     runs = frame(*(seeds("kd", 90.0, 91.0 + n, pair=pair) for n, pair in enumerate(pairs)))
     (axes,) = line(build_table(runs, TableSpec(columns="teacher")), axis="teacher").figure.axes
     (container,) = axes.containers
     assert container[0].get_linestyle() == "None"
     assert container[0].get_ydata() == pytest.approx([90.5, 91.0])
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["ResNet20", "ResNet32"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["ResNet20", "ResNet32 + WRN-40-2"]
     assert number_of("temperature=0.5") == 0.5 and number_of("augment=crop") is None and number_of("kd") is None
 
 
@@ -87,7 +87,7 @@ def test_a_heat_map_shows_every_mean_and_the_best_in_bold():
     expected = [[90.5 + t / 4 + w for t in (1, 4, 16)] for w in (0.5, 2)]
     assert shown == pytest.approx(np.array(expected))
     assert [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] == ["96.50"]
-    assert texts(axes)[0] == "91.25" and axes.get_xlabel() == "temperature" and axes.get_ylabel() == "kd_weight"
+    assert texts(axes)[0] == "91.25" and axes.get_xlabel() == "temperature" and axes.get_ylabel() == "kd weight"
     assert "n = 2 runs" in drawing.caption
 
 

@@ -202,7 +202,7 @@ def test_a_shrunk_study_stands_beside_what_is_printed_for_the_whole_one(registry
     for form in FORMATS:
         text = render(table, form)
         assert "smoke" in text and "Student's t" not in text, form
-    assert "Smoke form of ls (digits for cifar100, VGG13 → VGG8 for ResNet32×4 → ResNet8×4)" in render(table, "md")
+    assert "Smoke form of ls (128 digits for cifar100, VGG13 → VGG8 for ResNet32×4 → ResNet8×4)" in render(table, "md")
 
 
 def test_what_is_not_there_or_cannot_be_filled(registry: Registry) -> None:

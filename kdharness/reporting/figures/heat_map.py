@@ -6,7 +6,6 @@ from matplotlib.image import AxesImage
 
 from kdharness.reporting import names, text
 from kdharness.reporting.figures.drawing import Drawing, bare, counted, of_figures, panels, styled
-from kdharness.reporting.figures.line import axis_name
 from kdharness.reporting.table import Table
 
 DARK = 0.55
@@ -23,16 +22,16 @@ def heat_map(table: Table, *, across: str, down: str, title: str | None = None) 
     scale = (min(known), max(known)) if known else (0.0, 1.0)
     for one, block in zip(axes, blocks, strict=True):
         drawn = _draw(one, table, [row for row, head in enumerate(table.rows) if head.panel == block], scale)
-        one.set_xlabel(axis_name(across))
-        one.set_ylabel(axis_name(down))
+        one.set_xlabel(names.axis(across))
+        one.set_ylabel(names.axis(down))
         one.set_title(blocks[block])
     figure.colorbar(drawn, ax=axes, label=names.metric(table.metric), pad=0.02)
     caption = (
-        f"{title or table.title}, over {axis_name(across)} and {axis_name(down)}. Means; each field: "
+        f"{title or table.title}, over {names.axis(across)} and {names.axis(down)}. Means; each field: "
         f"{counted([cell.n for cell in table.cells.values()])}; best of a map in bold. "
         + " ".join(of_figures(table.caption))
     )
-    return Drawing(f"heat-map-{axis_name(across)}-{axis_name(down)}", figure, caption)
+    return Drawing(f"heat-map-{across.rpartition('.')[2]}-{down.rpartition('.')[2]}", figure, caption)
 
 
 def _draw(axes: Axes, table: Table, rows: list[int], scale: tuple[float, float]) -> AxesImage:

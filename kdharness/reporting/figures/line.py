@@ -30,10 +30,10 @@ def line(table: Table, *, axis: str, title: str | None = None) -> Drawing:
     keyed(figure, axes)
     cells = list(table.cells.values())
     caption = (
-        f"{title or table.title}, over {axis_name(axis)}. Mean and sample standard deviation (band or bar); "
+        f"{title or table.title}, over {names.axis(axis)}. Mean and sample standard deviation (band or bar); "
         f"each point: {counted([cell.n for cell in cells])}. " + " ".join(of_figures(table.caption))
     )
-    return Drawing(f"line-{axis_name(axis)}", figure, caption)
+    return Drawing(f"line-{axis.rpartition('.')[2]}", figure, caption)
 
 
 def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str) -> None:
@@ -50,7 +50,7 @@ def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str) -> None:
         for (at, column), cell in table.cells.items():
             if at == row and table.columns[column].name == NOTHING and cell.mean is not None:
                 axes.axhline(cell.mean, label=name, **{**look(order), "marker": None}, linewidth=0.8)
-    axes.set_xlabel(axis_name(axis))
+    axes.set_xlabel(names.axis(axis))
     printed = [head.printed.partition("=")[2] or head.printed for _, head in placed]
     if numeric and min(places) > 0 and max(places) / min(places) >= WIDE_RANGE:
         axes.set_xscale("log", base=2)
@@ -80,8 +80,3 @@ def number_of(name: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def axis_name(axis: str) -> str:
-    """`KD by T.temperature` -> `temperature`, `recipe.batch_size` -> `batch_size`."""
-    return axis.rpartition(".")[2]
