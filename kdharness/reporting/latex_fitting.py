@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from kdharness.reporting.table import Head, Table
 
-ONE_COLUMN, TEXT_WIDTH, SMALLER, SMALLEST = 44, 70, 108, 125
+ONE_COLUMN, TEXT_WIDTH, SMALLER, SMALLEST = 44, 70, 108, 120
 """Characters a line that fit into a column of two, into a page's text, and into two columns in smaller sizes."""
 
 TALLEST = 62
@@ -95,7 +95,8 @@ def characters(body: Sequence[str]) -> int:
 
 def _shown(cell: str) -> float:
     """The characters of a cell, smaller ones counted as three quarters, signs and citations as what they print."""
-    signs = re.sub(r"\\(pm|rightarrow|times|Delta)\b", "==", re.sub(r"\\cite\{[^}]*\}", "(00)", cell))
+    cited = re.sub(r"\\cite\{([^}]*)\}", lambda found: "(00" + ", 00" * found[1].count(",") + ")", cell)
+    signs = re.sub(r"\\(pm|rightarrow|times|Delta)\b", "==", cited)
     plain, *smaller = re.split(r"\\scriptsize", signs)
     counted = [len(re.sub(r"\\[A-Za-z]+ ?|\\.|[{}$]", "", part.strip())) for part in (plain, "".join(smaller))]
     return counted[0] + 0.75 * counted[1]
