@@ -59,8 +59,7 @@ def _filled(table: Table, row: int, column: int) -> dict[str, object]:
 
 
 def _notes(table: Table, marks: Sequence[str]) -> str:
-    footnotes = {note.mark: note.text for note in table.footnotes}
-    return " ".join(footnotes[mark] for mark in marks)
+    return " ".join(table.noted[mark] for mark in marks)
 
 
 def _safe(value: object) -> object:

@@ -10,14 +10,15 @@ from kdharness.reporting.table import Cell, Filled, Table
 
 def render(table: Table) -> str:
     """Title, aligned pipe table, caption and notes."""
-    heads, body = _heads(table), []
+    blocks = text.blocks(table)
+    heads, body = _heads(table, blocks), []
     for line in text.lines(table):
         if line.row is None:
             star = "**" if line.panel else "*" if line.text else ""
             body.append([star + _escape(line.text) + star] + [""] * (len(heads) - 1))
             continue
         row = ["Δ" if line.delta else _escape(_named(line.text, text.under(table.rows[line.row])))]
-        for block in text.blocks(table):
+        for block in blocks:
             row += _cells(table, line, block)
         row += [text.rank(table, line.row) if not line.delta else ""] if table.ranks else []
         body.append(row)
@@ -28,9 +29,9 @@ def render(table: Table) -> str:
     return "\n".join([f"### {_escape(table.title)}", "", *grid, "", "\n\n".join(map(_escape, text.notes(table))), ""])
 
 
-def _heads(table: Table) -> list[str]:
+def _heads(table: Table, blocks: Sequence[text.Block]) -> list[str]:
     heads = [_escape(text.corner(table))]
-    for block in text.blocks(table):
+    for block in blocks:
         name = f"{block.printed}, {block.said}" if block.said else block.printed
         heads += [_escape(_named(name, block.under)), *block.extras]
     return [*heads, "Rank"] if table.ranks else heads

@@ -26,7 +26,8 @@ def render(table: Table, width: int = 100) -> RenderableType:
 def _grid(table: Table, *, stacked: bool) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     grid.add_column(Text(text.corner(table)), no_wrap=not stacked, overflow="fold")
-    for block in text.blocks(table):
+    blocks = text.blocks(table)
+    for block in blocks:
         head = Text(block.printed)
         for under in filter(None, (block.said, block.under)):
             head.append("\n" + under, style="dim")
@@ -47,7 +48,7 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
         if text.under(table.rows[line.row]) and not line.delta:
             name.append("  " + text.under(table.rows[line.row]), style="dim")
         row = [name]
-        for block in text.blocks(table):
+        for block in blocks:
             row += _cells(table, line, block, longest, stacked=stacked)
         row += [Text("" if line.delta else text.rank(table, line.row))] if table.ranks else []
         grid.add_row(*row)

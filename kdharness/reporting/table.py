@@ -197,6 +197,16 @@ class Table:
     missing: str = ""
     """What this installation could not compute."""
 
+    @cached_property
+    def noted(self) -> Mapping[str, str]:
+        """Mark -> its footnote."""
+        return {note.mark: note.text for note in self.footnotes}
+
+    @cached_property
+    def compared(self) -> frozenset[int]:
+        """The columns in which something is compared: not only costs stand there."""
+        return frozenset(column for (_, column), cell in self.cells.items() if not cell.plain)
+
     @property
     def _has_room(self) -> bool:
         """Whether differences stand beside cells: they have rows of their own, or several values share a cell."""

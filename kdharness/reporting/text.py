@@ -126,7 +126,7 @@ def _block(table: Table, columns: tuple[int, ...]) -> Block:
         extras = ("printed",) if table.has_beside else ()
         return Block(columns, name, parts, "" if shared else under(first), parts, extras, runs)
     several = len(table.metrics) > 1 and first.metric and first.name != first.metric
-    plain = all(cell.plain for (_, at), cell in table.cells.items() if at in columns)
+    plain = columns[0] not in table.compared
     shown = {"Δ": table.has_delta, "vs": table.has_against, "printed": table.has_beside}
     beside = tuple(name for name in shown if shown[name] and not plain)
     return Block(columns, first.printed, metric if several else "", under(first), metric, beside, runs)

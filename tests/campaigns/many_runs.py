@@ -20,7 +20,9 @@ from pathlib import Path
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, Recipe, Setting, WantedRun
-from kdharness.results.encoding import metric_row
+from kdharness.results import schema
+from kdharness.results.checksums import COVERED
+from kdharness.results.encoding import metric_row, row_crc
 from kdharness.results.owner import Owner
 from kdharness.results.store import Store
 
@@ -89,6 +91,8 @@ def fill(home: Home, number: int, *, by_verbs: bool) -> None:
         "device = 'cpu', started_ms = 1, finished_ms = 2",
         ("a" * 64,),
     )
+    connection.create_function("row_crc", -1, row_crc, deterministic=True)
+    connection.execute(f"UPDATE runs SET crc = row_crc({', '.join(COVERED[schema.Run])})")
     connection.executemany("INSERT INTO metrics VALUES (:run_id, :name, :value, :nonfinite, :crc)", rows)
     connection.commit()
     connection.close()
