@@ -56,13 +56,16 @@ def known(store: Store | None) -> Known:
 
 @cache
 def size(model: str, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[float, int]:
-    """Multiply-adds of one image and the number of parameters; nothing is computed, no memory is taken."""
+    """Multiply-adds of one image and the number of parameters.
+
+    One image is computed: on the meta device torch would import its compiler for the shapes alone, which takes longer.
+    """
     import torch
     from torch import nn
 
     from kdharness.models.registry import MODELS
 
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=()):
         network = MODELS.get(model).build(num_classes, image_shape).eval()
     adds = 0.0
 
@@ -77,7 +80,7 @@ def size(model: str, num_classes: int, image_shape: tuple[int, int, int]) -> tup
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
     with torch.no_grad():
-        network(torch.empty(1, *image_shape, device="meta"))
+        network(torch.zeros(1, *image_shape))
     return adds, sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -127,6 +127,7 @@ def expand(
         raise StudyError(study.path, compatibility.problems)
     finals = _without_twins(finals, warnings)
     warnings += _unpublished(templates) + _unfair(spec, templates)
+    warnings += _still_warming_up(finals) if study.smoke is None else []
     if any(_needs_weights(study, row[0]) for row in templates):
         wanted = [teacher_run(source) for source in teachers.values() if source.trained is not None] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
@@ -178,6 +179,20 @@ def _unpublished(templates: list[list[Template]]) -> list[str]:
         for row in templates
         for one in row
         if one.unpublished
+    ]
+
+
+def _still_warming_up(runs: list[WantedRun]) -> list[str]:
+    """Rows with a loss that has not grown to its weight when the training ends."""
+    told = {}
+    for run in runs:
+        constants, epochs = run.setting.constants, run.setting.recipe.epochs
+        parts = [constants, *(part for part in constants.values() if isinstance(part, Mapping))]  # those of sums
+        longest = max((part["warmup"] for part in parts if "warmup" in part), default=0)
+        if longest > epochs:
+            told[run.label] = f"`{run.label}`: `warmup: {longest}` is longer than the training of {epochs} epochs"
+    return [
+        f"{said}, the loss never has its whole weight; write a shorter one, or train longer" for said in told.values()
     ]
 
 

@@ -74,7 +74,7 @@ def test_plugins_stand_in_the_users_pyproject(tmp_path):
         plugins.configured_plugins(tmp_path)
 
 
-def test_a_plugins_revision_is_its_syntax_tree(room, monkeypatch):
+def test_a_plugins_revision_is_its_code(room, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     source = room / "aplugin.py"
 
@@ -90,5 +90,6 @@ def test_a_plugins_revision_is_its_syntax_tree(room, monkeypatch):
 
     first = revision("class Mine:\n    x = 1\n")
     assert revision("# a comment\nclass Mine:\n    x = 1\n") == first
+    assert revision('"""A module."""\nclass Mine:\n    """A class."""\n    x = 1\n') == first
     assert revision("class Mine:\n    x = 2\n") != first
     assert plugins.revision_of(Registry, 3) == 3

@@ -125,6 +125,15 @@ def test_equal_meanings_are_one_setting_and_are_told() -> None:
     ]
 
 
+def test_a_loss_that_never_grows_to_its_weight_is_told() -> None:
+    rows = "  - none\n  - dkd\n  - {name: dkd + kd, label: both}\n  - {name: dkd, label: short, warmup: 3}"
+    short = change("  - none", rows).replace("recipe: digits-quick", "recipe: {from: digits-quick, epochs: 3}")
+    said = "`warmup: 20` is longer than the training of 3 epochs, the loss never has its whole weight"
+    first, second = expanded(short).warnings
+    assert first.startswith(f"`dkd`: {said}") and second.startswith(f"`both`: {said}")
+    assert expanded(change("  - none", rows)).warnings == []
+
+
 def test_groups_ours_and_seeds_as_a_list() -> None:
     text = change("  - none", "  - {group: Ours, of: [dkd, {name: luminet, ours: true}]}").replace(
         "seeds: 2", "seeds: [7, 3]"
