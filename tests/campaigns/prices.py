@@ -129,13 +129,14 @@ def restart(root: Path, runs: int) -> None:
     home.root.mkdir()
     file, run_id = filled(home, runs)
     place = ("--home", str(home.root))
-    job = (*KDHARNESS, "job", *place, "--slot", "cpu:0", "--checkpoint-seconds", "0.05", run_id)
-    until_next_step(home, run_id, job, signal.SIGKILL)
+    alone = (*KDHARNESS, "job", *place, "--slot", "cpu:0", run_id)  # saves at the end of an epoch, as those of `run`
+    often = (*alone[:-1], "--checkpoint-seconds", "0.05", run_id)
+    until_next_step(home, run_id, often, signal.SIGKILL)
     store = Store(home)
     store.reap(lambda owner: False)
     store.close()
-    say("a job alone until its next checkpoint", *until_next_step(home, run_id, job), "the model's load")
-    until_next_step(home, run_id, job, signal.SIGKILL)
+    say("a job alone until its next checkpoint", *until_next_step(home, run_id, alone), "the model's load")
+    until_next_step(home, run_id, often, signal.SIGKILL)
     run = (*KDHARNESS, "run", str(file), *place, "--slots", "1")
     say(f"`run` of {runs:,} runs until the killed one's", *until_next_step(home, run_id, run), "< 5 s more")
     for _ in range(2):
