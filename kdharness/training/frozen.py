@@ -54,9 +54,11 @@ class FrozenForwards:
     def __call__(self, network: Model, images: Tensor, precision: Precision) -> Outputs:
         """What `frozen_forward` gives, in tensors that no later call writes to; `network` must live as long as this."""
         set_products(precision, self._device)  # whatever the one before has left
+        if self._recorder is None:
+            return frozen_forward(network, images, precision)
         form = id(network), precision, tuple(images.shape), images.dtype, images.stride()
         self._met[form] = self._met.get(form, 0) + 1
-        if self._recorder is None or self._met[form] <= FIRST_FORWARDS:
+        if self._met[form] <= FIRST_FORWARDS:
             return frozen_forward(network, images, precision)
         if form not in self._recordings:
             self._recordings[form] = self._recorded(self._recorder, network, images, precision)
