@@ -7,6 +7,7 @@ import typer
 
 from kdharness.cli.listing import lists
 from kdharness.cli.options import JsonOption, echo_json
+from kdharness.cli.terminal import plain_table, wide_console
 from kdharness.core.errors import ExitCode
 
 starters = typer.Typer(help="Write a file to start from: a distiller.", no_args_is_help=True)
@@ -29,21 +30,14 @@ def list_distillers(as_json: JsonOption = False) -> None:
     if as_json:
         echo_json([asdict(one) for one in found])
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     for head in ("Distiller", "Family"):
         table.add_column(head, no_wrap=True)
     for head in ("Paper", "Needs", "Equals"):
         table.add_column(head, overflow="fold")
     for one in found:
         table.add_row(one.name, one.family, one.short_paper, ", ".join(one.needs) or "-", one.status)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    console.print(table)
+    wide_console().print(table)
     typer.echo("Needs: besides both networks' logits. Equals: the code whose numbers it gives; whole with --json.")
 
 

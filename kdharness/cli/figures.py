@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kdharness.cli.options import HomeOption, JsonOption, StudyName, echo_json
+from kdharness.cli.options import HomeOption, JsonOption, RowsOption, StudyName, echo_json, study_name
 from kdharness.cli.tables import Select
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
@@ -92,15 +92,15 @@ def plot(
         Kind,
         typer.Argument(metavar="KIND", help="study: what its file asks for; toy; or one of " + ", ".join(Kind) + "."),
     ],
-    studies: Annotated[list[str] | None, typer.Argument(metavar="[STUDY...]", help="Studies by name.")] = None,
+    studies: Annotated[
+        list[str] | None, typer.Argument(metavar="[STUDY...]", parser=study_name, help="Studies by name or file.")
+    ] = None,
     x: Annotated[
         str | None, typer.Option("--x", help="line, heat-map: the axis; pareto: the metric of the cost.")
     ] = None,
     y: Annotated[str | None, typer.Option("--y", help="The metric; of curves several, with commas.")] = None,
     lines: Annotated[str | None, typer.Option("--lines", help="What a line is; of a heat map the other axis.")] = None,
-    rows: Annotated[
-        list[str] | None, typer.Option("--row", metavar="LABEL", help="Only this row; may be repeated.")
-    ] = None,
+    rows: RowsOption = None,
     pair: Annotated[str | None, typer.Option("--pair", help="Only this pair, as in the study file.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of single runs. [default: the lowest]")] = None,
     output: FolderOption = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdharness.cli.options import DataOption, HomeOption, JsonOption, StudyName, echo_json
+from kdharness.cli.options import DataOption, HomeOption, JsonOption, RunId, StudyName, echo_json
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 from kdharness.core.printable import printable
@@ -103,8 +103,8 @@ def show(
 
 
 def diff(
-    first: Annotated[str, typer.Argument(metavar="RUN_ID")],
-    second: Annotated[str, typer.Argument(metavar="RUN_ID")],
+    first: RunId,
+    second: RunId,
     home: HomeOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -160,7 +160,7 @@ def _answers(store: "Store", data: Path, one: "RunRow", other: "RunRow") -> tupl
 
 
 def logs(
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run, or its first characters.")],
+    run_id: RunId,
     home: HomeOption = None,
 ) -> None:
     """Print what a run's attempts wrote, tracebacks included."""
@@ -224,7 +224,12 @@ def query(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the results database anything, read-only."""
+    """Ask the results database anything, read-only.
+
+    Its tables: studies, study_texts, study_runs, study_labels; settings, runs, run_needs, attempts, metrics,
+    epoch_metrics, predictions, checkpoints; teachers; searches, draws, draw_runs; notes, run_tags, exclusions,
+    revealed; outbox, mirror, process_leases, places. `SELECT sql FROM sqlite_master` shows their columns.
+    """
     from kdharness.results.store import Store
 
     names, rows = Store(Home.at(home)).query(sql)

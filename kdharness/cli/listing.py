@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kdharness.cli.options import DataOption, HomeOption, JsonOption, echo_json
+from kdharness.cli.terminal import plain_table, wide_console
 from kdharness.core.home import Home
 
 lists = typer.Typer(help="List what a study can name: models, distillers.", no_args_is_help=True)
@@ -35,11 +36,7 @@ def models(
     if as_json:
         echo_json([asdict(model) for model in found])
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     for head in ("Model", "Family"):
         table.add_column(head, no_wrap=True)
     for head in ("Side", "Params", "MACs", "Stages", "Top-1"):
@@ -54,10 +51,7 @@ def models(
             str(model.size.stages),
             ", ".join(f"{top1:.2f} {of}" for of, top1 in model.published.items()) or "-",
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=100)
-    console.print(table)
+    wide_console(100).print(table)
     counted = opened.name if opened is not None else "the released networks"
     typer.echo("Side: of the images, in pixels. MACs: multiply-adds for one of them, attention in full.")
     typer.echo(f"Params: for the classes of {counted}. Top-1 (%): in the literature, untaught.")

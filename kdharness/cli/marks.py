@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
-from kdharness.cli.options import HomeOption
+from kdharness.cli.options import HomeOption, RunId
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 
-RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="A run, or its first characters.")]
 RunIds = Annotated[list[str], typer.Argument(metavar="RUN_ID...", help="Runs, or their first characters.")]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdharness.cli.options import HomeOption, JsonOption, StudyName, echo_json
+from kdharness.cli.terminal import plain_table, wide_console
 from kdharness.core.home import Home
 
 if TYPE_CHECKING:
@@ -47,13 +48,8 @@ def show(
     if as_json:
         echo_json([_form(view) for view in views])
         return
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
     for view in views:
-        _print(view, console, top)
+        _print(view, wide_console(), top)
 
 
 def copy(study: StudyName, home: HomeOption = None) -> None:
@@ -117,10 +113,7 @@ def _print(view: "SearchView", console: Any, top: int) -> None:
 
 
 def _table(first: str, *others: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     table.add_column(first, no_wrap=True)
     for head in others:
         table.add_column(head, justify="right")

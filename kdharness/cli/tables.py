@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdharness.cli.options import HomeOption, JsonOption, SmokeOption, StudyName, echo_json
+from kdharness.cli.options import HomeOption, JsonOption, RowsOption, SmokeOption, StudyName, echo_json, study_name
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 
@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
 def report(
     studies: Annotated[
         list[str],
-        typer.Argument(metavar="STUDY...", help="Studies by name (with --smoke also files); the first one's tables."),
+        typer.Argument(metavar="STUDY...", help="Studies by name or file, as last run; the first one's tables."),
     ],
     form: Annotated[
         Format | None, typer.Option("--format", help="Markup. [default: terminal on a terminal, else md]")
@@ -74,6 +74,7 @@ def report(
         str | None, typer.Option(help="What rows are: distiller, pair, teacher, metric or an axis.")
     ] = None,
     columns: Annotated[str | None, typer.Option("--cols", "--columns", help="What columns are.")] = None,
+    only: RowsOption = None,
     metric: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="test_top1, test_top5, test_ece, train_seconds, ...")
     ] = None,
@@ -116,12 +117,12 @@ def report(
     """Print a study's tables, finished or not, and draw its figures; or write a paper's files."""
     from kdharness.reporting.render import render
     from kdharness.results.store import Store
-    from kdharness.runtime.loading import name_of
-    from kdharness.runtime.reports import mlflow_links, study_tables, write_text
+    from kdharness.runtime.reports import edited, mlflow_links, study_tables, write_text
 
     asked: dict[str, Any] = {
         "rows": rows,
         "columns": columns,
+        "only": only or None,
         "metric": tuple(metric.split(",")) if metric and "," in metric else metric,
         "select": select and select.value,
         "baseline": baseline,
@@ -136,7 +137,14 @@ def report(
         "cite": cite,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
-    place, named = Home.at(home), [name_of(study, smoke=smoke) for study in studies]
+    place, named = Home.at(home), [study_name(study) for study in studies]
+    if smoke:
+        from kdharness.study.smoke import shrunk_name
+
+        named = [shrunk_name(study) for study in named]
+    for study, text in zip(named, studies, strict=True):
+        if text != study_name(text) and (said := edited(Store(place), study, Path(text))):
+            typer.echo(said, err=True)
     if paper is not None or anonymous:
         alone = output is None and form is None and figures is None
         _write_paper(place, named, paper, changes, anonymous=anonymous, alone=alone)
@@ -199,7 +207,7 @@ def export(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print everything about a study's runs, one JSON object per line and run; or bundle the study for others."""
+    """Print all about a study's runs as JSON lines, one for each row that shows a run; or bundle it for others."""
     from kdharness.results.store import Store
 
     if bundle is not None:

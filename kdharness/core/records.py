@@ -246,6 +246,8 @@ class TableSpec(Frozen):
 
     rows: str = "distiller"
     columns: str = "pair"
+    only: tuple[str, ...] = ()
+    """Labels of the entries shown; none: all."""
     metric: str | tuple[str, ...] = "test_top1"
     select: Select = "last"
     baseline: str | None = None

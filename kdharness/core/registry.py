@@ -21,9 +21,11 @@ class Registry(Generic[T]):
     `--plugin` or the user's pyproject.toml names. A broken entry point is named in a warning and passed over.
     """
 
-    def __init__(self, kind: str, room: str) -> None:
+    def __init__(self, kind: str, room: str, *, of_your_own: str = "") -> None:
         self.kind = kind
         self.room = room
+        self.of_your_own = of_your_own
+        """Said of a name that nothing has: how an outsider's is brought in."""
         self._items: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
         self._loaded = False
@@ -50,7 +52,7 @@ class Registry(Generic[T]):
         except KeyError:
             near = difflib.get_close_matches(name.lower(), list(self._aliases), n=1)
             hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(self._items))
-            raise UnknownName(f"unknown {self.kind} {name!r}, {hint}") from None
+            raise UnknownName(f"unknown {self.kind} {name!r}, {hint}", remedy=self.of_your_own) from None
 
     def get(self, name: str) -> T:
         """The object registered under `name`. Raises UnknownName."""

@@ -11,7 +11,7 @@ from kdharness.core.keys import Since
 from kdharness.core.types import Epochs
 
 Weight = Annotated[float, Field(strict=True, ge=0, le=1e6)]
-Temperature = Annotated[float, Field(strict=True, gt=0, le=1000)]
+Temperature = Annotated[float, Field(strict=True, gt=0, le=1000, description="Divides both logits (T, tau).")]
 
 CrossEntropyWeight = Annotated[Weight, Field(description="Weight of the cross-entropy of the raw student logits.")]
 Warmup = Annotated[

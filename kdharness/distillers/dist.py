@@ -30,7 +30,7 @@ class DIST(Distiller):
         ce_weight: CrossEntropyWeight = 1.0
         inter_weight: Annotated[Weight, Field(description="Weight of the relation among an image's classes.")] = 2.0
         intra_weight: Annotated[Weight, Field(description="Weight of the relation among a class's images.")] = 2.0
-        temperature: Annotated[Temperature, Field(description="Divides both logits (T, tau).")] = 4.0
+        temperature: Temperature = 4.0
 
     config: Config
     paper = (

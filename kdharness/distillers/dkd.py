@@ -44,7 +44,7 @@ class DKD(Distiller):
             1.0
         )
         nckd_weight: Annotated[Weight, Field(description="Weight of the other classes' part (the paper's beta).")] = 8.0
-        temperature: Annotated[Temperature, Field(description="Divides both logits (T).")] = 4.0
+        temperature: Temperature = 4.0
         warmup: Warmup = 20
         standardize: Standardize = "none"
         std: StdKind = "sample"

@@ -32,7 +32,7 @@ class KD(Distiller):
     class Config(DistillerConfig):
         ce_weight: CrossEntropyWeight = 0.1
         kd_weight: Annotated[Weight, Field(description="Weight of the softened divergence (alpha, often).")] = 0.9
-        temperature: Annotated[Temperature, Field(description="Divides both logits (T, tau).")] = 4.0
+        temperature: Temperature = 4.0
         standardize: Standardize = "none"
         std: StdKind = "sample"
         reduction: Reduction = "batch"

@@ -29,7 +29,7 @@ class SKD(Distiller):
     class Config(DistillerConfig):
         ce_weight: Annotated[Weight, Field(description="Weight of the cross-entropy of the rescaled logits.")] = 0.1
         kd_weight: Annotated[Weight, Field(description="Weight of the softened divergence (alpha).")] = 0.9
-        temperature: Annotated[Temperature, Field(description="Divides both logits (T).")] = 4.0
+        temperature: Temperature = 4.0
 
     config: Config
     paper = "Guo et al., arXiv 2010.07485 (2020). Equals Spherical-Knowledge-Distillation 1c73fc0, skd_main.py."

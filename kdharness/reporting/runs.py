@@ -2,11 +2,12 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, State, TableSpec
+from kdharness.reporting.budgets import PAPERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +86,21 @@ def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> 
         for value, state, excluded in zip(_plain(frame, metric), columns["state"], columns["excluded"], strict=True)
     ]
     return list(map(Run._make, zip(*(columns[name] for name in Run._fields), strict=True)))
+
+
+def is_row(name: str, labels: Collection[str]) -> bool:
+    """Whether a row of the study is called so, or will be once its search has chosen."""
+    return name in labels or name.removesuffix(f", {PAPERS}") in labels
+
+
+def require_rows(names: Sequence[str], labels: Iterable[str]) -> None:
+    """Raise BadInput for a name that no row has, with the nearest ones."""
+    known = {label.casefold(): label for label in labels}
+    for name in names:
+        if not is_row(name, known.values()):
+            near = difflib.get_close_matches(name.casefold(), known, n=3)
+            found = ", ".join(known[one] for one in near or known)
+            raise BadInput(f"no row is called {name!r}", remedy=f"{'Near it' if near else 'Rows'}: {found}")
 
 
 def purpose_of(spec: TableSpec) -> Purpose:

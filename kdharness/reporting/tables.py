@@ -13,7 +13,7 @@ from kdharness.reporting.heads import alone_accuracies, heads
 from kdharness.reporting.placing import Layout, entry_name, within_of
 from kdharness.reporting.published.standing import PrintedTables, filled_in, set_beside
 from kdharness.reporting.ranking import mean_ranks, rank
-from kdharness.reporting.runs import TEACHER_METRIC, column_of, purpose_of, read
+from kdharness.reporting.runs import TEACHER_METRIC, column_of, purpose_of, read, require_rows
 from kdharness.reporting.smoke import as_printed, sentence
 from kdharness.reporting.table import Table
 
@@ -48,7 +48,9 @@ def build_table(
     of_purpose = frame[frame["purpose"] == purpose]
     taught = read(frame[frame["purpose"] == "teacher"], TEACHER_METRIC, keep_excluded=True)
     teachers = {run.run_id: run for run in taught}
-    runs = {metric: distinct(read(of_purpose, metric)) for metric in metrics}
+    require_rows(spec.only, frame.loc[frame["purpose"] != "teacher", "label"])
+    known = {metric: distinct(read(of_purpose, metric)) for metric in metrics}
+    runs = {metric: [run for run in each if run.label in spec.only or not spec.only] for metric, each in known.items()}
     shown = runs[metrics[0]]
     if not shown:
         raise BadInput(f"no {purpose} runs to show", where=", ".join(sorted({str(study) for study in frame["study"]})))
@@ -64,7 +66,7 @@ def build_table(
     in_print = as_printed(groups, smoke) if smoke is not None else groups
     cells = set_beside(cells, in_print, printed, marks)
     cells, lost = footnotes.footnotes(cells, groups, teachers, marks)
-    alone = alone_accuracies(shown) if metrics[0] == TEACHER_METRIC else {}
+    alone = alone_accuracies(known[metrics[0]]) if metrics[0] == TEACHER_METRIC else {}
     rows = heads(groups, "rows", spec, teachers, alone)
     columns = heads(groups, "columns", spec, teachers, alone)
     row_at = {(head.panel, head.name): index for index, head in enumerate(rows)}

@@ -87,9 +87,16 @@ def query(database: Database, sql: str, limit: int | None) -> tuple[list[str], l
         except (sqlite3.DatabaseError, sqlite3.Warning) as error:
             if getattr(error, "sqlite_errorname", "SQLITE_ERROR") not in _MISTAKES:
                 raise
-            raise BadInput(f"SQL: {error}", remedy="`query` takes one SELECT and only reads") from error
+            raise BadInput(f"SQL: {error}", remedy=_remedy(connection, error)) from error
         finally:
             connection.close()
+
+
+def _remedy(connection: sqlite3.Connection, error: Exception) -> str:
+    if not str(error).startswith("no such table"):
+        return "`query` takes one SELECT and only reads"
+    named = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+    return f"tables: {', '.join(name for (name,) in connection.execute(named))}"
 
 
 def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _source: str | None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, get_args
 
 from sqlalchemy import Connection, RowMapping, func, select
@@ -31,7 +32,7 @@ _DEATHS = (
 def queue(database: Database, study: str | None) -> list[QueueRow]:
     """See Store.queue."""
     label = schema.StudyLabel
-    shown_as = (label.row, label.purpose, label.label, label.pair)
+    shown_as = (label.row, label.purpose, label.label, label.axes, label.pair)
     runs = (
         select(schema.Run, schema.Setting.epochs, schema.Setting.student, *shown_as)
         .join(schema.Setting, schema.Setting.setting_key == schema.Run.setting_key)
@@ -89,6 +90,12 @@ def common_of(form: Mapping[str, Any]) -> Common:
     return Common(dumps(batches), dumps([teachers, recipe.get("teacher_image_size")]) if trained else "")
 
 
+@cache
+def _axes(text: str) -> tuple[tuple[str, Any], ...]:
+    """Of a label; parsed once in the life of this process."""
+    return tuple(json.loads(text).items())
+
+
 def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool, deaths: int, excluded: bool) -> QueueRow:
     """One run; where several labels show it, it is named by the first and works for the most urgent."""
     run = shown[0]
@@ -107,6 +114,7 @@ def _queue_row(shown: list[RowMapping], needs: tuple[str, ...], alone: bool, dea
         epochs=run["epochs"],
         lease_expired=is_expired(run),
         label=run["label"],
+        axes=_axes(run["axes"]),
         pair=run["pair"],
         student=run["student"],
         common=_COMMON[run["setting_key"]],

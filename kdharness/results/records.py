@@ -116,6 +116,8 @@ class QueueRow:
     epochs: int = 0
     lease_expired: bool = False
     label: str = ""
+    axes: tuple[tuple[str, Any], ...] = ()
+    """The values of its row's axes, by name."""
     pair: str = ""
     student: str = ""
     common: Common | None = None

@@ -176,12 +176,10 @@ def _chosen(frame: "pd.DataFrame", spec: FigureSpec) -> "pd.DataFrame":
     Raises BadInput for a label, pair or axis that no run has.
     """
     from kdharness.reporting.placing import SIDES
+    from kdharness.reporting.runs import require_rows
 
     runs = frame[frame["purpose"] != "teacher"]
-    for name in spec.rows:
-        if name not in set(runs["label"]):
-            known = ", ".join(dict.fromkeys(runs["label"]))
-            raise BadInput(f"no row is called {name!r}", remedy=f"Rows: {known}")
+    require_rows(spec.rows, runs["label"])
     pair = spec.pair and _listed(spec.pair, runs)
     axes = [axis for axis in (spec.x, spec.lines) if axis is not None and axis not in SIDES]
     if spec.kind not in ("line", "heat-map"):

@@ -4,17 +4,10 @@ from pathlib import Path
 
 from kdharness.runtime.slots import gpu_count
 from kdharness.study.load import Study, load_study
-from kdharness.study.smoke import shrink, shrunk_name
+from kdharness.study.smoke import shrink
 
 
 def study_of(file: Path, *, smoke: bool = False) -> Study:
     """Raises StudyError, and BadInput where the file cannot be read."""
     study = load_study(file)
     return shrink(study, "cuda" if gpu_count() else "cpu") if smoke else study
-
-
-def name_of(text: str, *, smoke: bool = False) -> str:
-    """The study that a report means by its name; with `smoke` the shrunk form of a study or of a study file."""
-    if not smoke:
-        return text
-    return shrunk_name(load_study(Path(text)).name if text.endswith((".yaml", ".yml")) else text)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from kdharness.core.home import Home
 from kdharness.core.records import State
+from kdharness.reporting.placing import Entry, entry_name
 from kdharness.results.records import QueueRow
 from kdharness.runtime.deaths import how_ended
 from kdharness.runtime.ending import Ending
@@ -12,9 +13,14 @@ from kdharness.runtime.notify import Notifier
 from kdharness.runtime.progress import Progress
 
 
+def method_of(row: QueueRow) -> str:
+    """`KD by T (temperature=2)`: the run's row as tables name it, with the values of its axes."""
+    return entry_name(Entry(row.label, row.axes))
+
+
 def name_of(row: QueueRow) -> str:
     """A run as the user's study names it."""
-    return f"{row.label} {row.pair} seed {row.seed}"
+    return f"{method_of(row)} {row.pair} seed {row.seed}"
 
 
 class News:

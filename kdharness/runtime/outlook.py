@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kdharness.results.records import QueueRow
 from kdharness.results.store import Store
+from kdharness.runtime.news import method_of
 from kdharness.runtime.planner import Plan
 from kdharness.runtime.progress import RunLine, Snapshot
 
@@ -69,7 +70,7 @@ class Outlook:
         return RunLine(
             slot=slot,
             run_id=shown.run_id,
-            label=shown.label,
+            label=method_of(shown),
             pair=shown.pair,
             seed=shown.seed,
             epoch=shown.epoch,

@@ -47,6 +47,8 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     asked = [store.study(study).spec for study in studies]
     specs = [TableSpec.model_validate(table) for table in asked[0].get("tables") or [{}]]
     if changes:
+        if "only" in changes and specs[0].baseline not in changes["only"]:
+            changes = {"baseline": None, **changes}
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
     paired = all(spec.get("paired", False) for spec in asked)
     smoke = shrunk_of(store, studies)
@@ -65,6 +67,20 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
         built = tables(study_frame(store, studies))  # the same mistake is told with what there is instead
     said = tuple(sentence for study in studies for sentence in _budgets(store, study, frame))
     return [replace(table, caption=(*table.caption, *said)) for table in built]
+
+
+def edited(store: Store, study: str, file: Path) -> str:
+    """What to say where the study's file is no longer as it was run; nothing where it is.
+
+    Raises BadInput for an unknown study.
+    """
+    last = store.study(study)
+    if file.read_text(encoding="utf-8") == last.text:
+        return ""
+    return (
+        f"{file} has changed since it was run: this is version {last.texts}, of {last.changed:%Y-%m-%d %H:%M} UTC; "
+        f"`kdharness run {file}` runs what was added"
+    )
 
 
 def shrunk_of(store: Store, studies: Sequence[str]) -> Smoke | None:

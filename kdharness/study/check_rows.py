@@ -10,7 +10,7 @@ from kdharness.core.errors import BadInput, UnknownName
 from kdharness.core.records import Recipe
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
-from kdharness.study.load import keys_of, show
+from kdharness.study.load import keys_of, nearest, show
 from kdharness.study.resolve import (
     RECIPE,
     Constant,
@@ -46,7 +46,10 @@ def check_row(row: Row, spec: StudySpec, found: Findings) -> bool:
     name_place = (*place, "name") if found.document.holds((*place, "name")) else place
     unknown = [part for part in row.parts if part not in DISTILLERS]
     for part in unknown:
-        found.unknown(name_place, "distiller", part, DISTILLERS)
+        found.say(
+            name_place,
+            f"unknown distiller {show(part)}, {nearest(part, DISTILLERS)}; {DISTILLERS.of_your_own}",
+        )
     if unknown:
         return False
     try:

@@ -4,9 +4,10 @@ import re
 
 from kdharness.core.analyses import ANALYSES, is_analysis_metric
 from kdharness.core.errors import BadInput
+from kdharness.reporting.runs import is_row
 from kdharness.study.document import Path as Place
 from kdharness.study.findings import Findings
-from kdharness.study.spec import StudySpec, TablePart
+from kdharness.study.spec import HOLE, StudySpec, TablePart
 
 TEST_METRICS = ("test_top1", "test_top5", "test_loss", "train_top1", "train_loss", "train_seconds")
 ANALYSIS_METRICS = tuple(f"test_{name}" for names in ANALYSES.values() for name in names)
@@ -28,9 +29,19 @@ def check_tables(spec: StudySpec, labels: list[str] | None, axes: set[str], foun
         _metrics(table, place, found)
         if table.within is not None and table.within not in ("metric", table.columns):
             found.say((*place, "within"), f"one cell holds several of `metric` or of `{table.columns}`, the columns")
-        if table.baseline is not None and labels is not None and table.baseline not in labels:
-            found.unknown((*place, "baseline"), "row", table.baseline, labels)
+        if labels is not None:
+            _labels(table, place, labels, found)
         _printed(table, place, found)
+
+
+def _labels(table: TablePart, place: Place, labels: list[str], found: Findings) -> None:
+    for index, name in enumerate(table.only):
+        if name != HOLE and not is_row(name, labels):
+            found.unknown((*place, "only", index), "row", name, labels)
+    if table.baseline is not None and table.baseline not in labels:
+        found.unknown((*place, "baseline"), "row", table.baseline, labels)
+    elif table.baseline is not None and table.only and table.baseline not in table.only:
+        found.say((*place, "baseline"), f"`only` leaves `{table.baseline}` out")
 
 
 def _metrics(table: TablePart, place: Place, found: Findings) -> None:

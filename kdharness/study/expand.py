@@ -18,6 +18,7 @@ from kdharness.study.document import Path as Place
 from kdharness.study.images import dataset_of, missing_images
 from kdharness.study.load import Study
 from kdharness.study.resolve import (
+    RECIPE,
     Pair,
     Template,
     any_values,
@@ -127,7 +128,8 @@ def expand(
         raise StudyError(study.path, compatibility.problems)
     finals = _without_twins(finals, warnings)
     warnings += _unpublished(templates) + _unfair(spec, templates)
-    warnings += _still_warming_up(finals) if study.smoke is None else []
+    if study.smoke is None:
+        warnings += _still_warming_up(finals) + _moved_milestones(study, templates)
     if any(_needs_weights(study, row[0]) for row in templates):
         wanted = [teacher_run(source) for source in teachers.values() if source.trained is not None] + finals
     else:  # nobody learns from them: a table's head then names them without an accuracy
@@ -194,6 +196,22 @@ def _still_warming_up(runs: list[WantedRun]) -> list[str]:
     return [
         f"{said}, the loss never has its whole weight; write a shorter one, or train longer" for said in told.values()
     ]
+
+
+def _moved_milestones(study: Study, templates: list[list[Template]]) -> list[str]:
+    """Rows whose drops of the learning rate, pinned by their preset, are moved by the study's `epochs`."""
+    told = {}
+    for one in (one for row in templates for one in row):
+        if RECIPE + "epochs" not in one.places or RECIPE + "milestones" in one.places:
+            continue
+        recipe, pinned = settled(study, one, any_values(one)).recipe, one.preset_recipe.get("milestones", ())
+        if recipe.milestones and pinned and recipe.milestones != tuple(pinned):
+            then, now = (", ".join(map(str, epochs)) for epochs in (pinned, recipe.milestones))
+            told[one.label] = (
+                f"`{one.label}`: `epochs: {recipe.epochs}` moves the milestones {then} of its preset to {now}; "
+                "write `milestones` beside it to set them"
+            )
+    return list(told.values())
 
 
 def _points(one: Template) -> Iterator[dict[str, Any]]:

@@ -30,8 +30,13 @@ distillers:                 # one row of the table each
 #   draws: 20
 
 seeds: 3                    # 0, 1, 2; or a list
-tables:
+tables:                     # what `report` prints; without `only` every row
   - {{rows: distiller, columns: pair, select: last, baseline: none}}
+# - {{only: [none, kd, KD+LS], baseline: kd, title: Main results}}            # rows by their labels
+# - {{only: [KD by T], columns: temperature, title: Temperature}}             # an ablation in a table of its own
+
+# figures:                  # drawn by `run` and by `report --figures DIR`
+#   - {{x: KD by T.temperature, lines: pair}}
 """
 
 

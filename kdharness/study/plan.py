@@ -5,6 +5,7 @@ from typing import Literal
 
 from kdharness.core.records import WantedRun
 from kdharness.results.store import Store
+from kdharness.study.changed import changed_methods
 from kdharness.study.cost import Known, kept_mib, known, run_seconds, working_mib
 from kdharness.study.expand import Expansion
 from kdharness.study.fitting import Fitting, fit
@@ -74,6 +75,8 @@ class Plan:
     missing: list[str]
     """What is not here; `run` refuses until it is."""
     warnings: list[str]
+    changed: list[str]
+    """Methods that are trained again because their code has changed."""
     hours: float | None = None
     """The time that `fits` is about."""
     fits: list[Fitting] = field(default_factory=list)
@@ -109,6 +112,7 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1, hour
         spread=SPREAD,
         missing=list(expansion.missing),
         warnings=list(expansion.warnings),
+        changed=changed_methods(store, expansion.study.name, missing) if store is not None else [],
         hours=hours,
         fits=_fits(expansion, facts, slots, hours) if known_images and hours is not None else [],
     )
@@ -218,6 +222,7 @@ def render_plan(plan: Plan) -> str:
             f"seeds     {len(plan.seeds)} find a difference of {plan.smallest_difference:.2f} points between two rows "
             f"in 80 % of cases (at a run-to-run standard deviation of {plan.spread})"
         )
+    lines += [f"changed   {what}" for what in plan.changed]
     lines += [f"missing   {what}" for what in plan.missing]
     lines += [f"warning   {warning}" for warning in plan.warnings]
     return "\n".join(lines)

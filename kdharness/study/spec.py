@@ -315,6 +315,8 @@ class TablePart(Part):
 
     rows: Name = "distiller"
     columns: Name = "pair"
+    only: list[Label] = []
+    """The entries shown; none: all."""
     metric: Annotated[
         Annotated[Name, Tag("<name>")] | Annotated[list[Name], Field(min_length=1), Tag("<list>")],
         Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),

@@ -1,6 +1,7 @@
 """What each command says of a finished study, and that mistakes cost one line and no traceback."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -9,6 +10,7 @@ from small_study import STUDY
 
 from kdharness.cli import inspect
 from kdharness.core.errors import ExitCode
+from kdharness.results.schema import Table
 
 
 def rows(text: str) -> list[dict]:
@@ -61,6 +63,26 @@ def test_report_to_a_file_and_another_selection(kdharness, finished, tmp_path):
     assert refused.code == ExitCode.BAD_INPUT
 
 
+def test_a_study_is_named_by_its_file_too_as_it_was_last_run(kdharness, finished, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(STUDY)
+    same = kdharness("report", file, "--home", finished)
+    assert same.code == 0 and same.err == "" and same.out == kdharness("report", "small", "--home", finished).out
+    file.write_text(STUDY.replace("seeds: 2", "seeds: 3"))
+    edited = kdharness("report", file, "--home", finished)
+    assert edited.out == same.out
+    assert edited.err.startswith(f"{file} has changed since it was run: this is version 1, of ")
+    assert edited.err.endswith(f"`kdharness run {file}` runs what was added\n")
+    assert STUDY in kdharness("log", file, "--home", finished).out
+
+
+def test_report_of_some_rows(kdharness, finished):
+    table = kdharness("report", "small", "--row", "KD", "--format", "md", "--home", finished)
+    assert table.code == 0 and "| KD" in table.out and "| none" not in table.out
+    refused = kdharness("report", "small", "--row", "KD", "--row", "kdd", "--home", finished)
+    assert refused.code == ExitCode.BAD_INPUT and refused.err == "error: no row is called 'kdd'\nNear it: KD\n"
+
+
 def test_status_says_how_far_it_is(kdharness, finished):
     assert "small: 5 complete" in kdharness("status", "--home", finished).out
     (study,) = json.loads(kdharness("status", "small", "--json", "--home", finished).out)["studies"]
@@ -101,6 +123,16 @@ def test_query_only_reads(kdharness, finished):
     assert "5" in kdharness("query", "SELECT count(*) FROM runs", "--home", finished).out
     refused = kdharness("query", "DELETE FROM runs", "--home", finished)
     assert refused.code == ExitCode.BAD_INPUT and "only reads" in refused.err
+
+
+def test_query_says_what_can_be_asked(kdharness, finished):
+    unknown = kdharness("query", "SELECT * FROM results", "--home", finished)
+    assert unknown.code == ExitCode.BAD_INPUT
+    what, tables = unknown.err.splitlines()
+    assert what == "error: SQL: no such table: results" and tables.startswith("tables: attempts, ")
+    told = set(re.findall(r"[a-z_]+", kdharness("query", "--help").out))
+    assert {table.__tablename__ for table in Table.__subclasses__()} <= told
+    assert set(tables.removeprefix("tables: ").split(", ")) - {"kdharness_version"} <= told
 
 
 def test_log_keeps_the_text_that_was_run(kdharness, finished):

@@ -163,6 +163,7 @@ def test_a_sound_method_in_a_short_table(kdharness, few_steps):
 def test_an_unknown_name_is_bad_input(kdharness):
     answer = kdharness("try", "luminnet")
     assert answer.code == 2 and "did you mean 'luminet'" in answer.err
+    assert "one of your own comes with `kdharness --plugin MODULE ...`" in answer.err
 
 
 def test_a_sum_of_methods_is_tried_like_one(few_steps):

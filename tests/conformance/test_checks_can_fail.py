@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kdharness import testing
 from kdharness.core.types import Batch, BuildContext, Distiller, DistillerConfig, Model, Needs, NetworkView, Outputs
 from kdharness.datasets.digits import Digits
+from kdharness.distillers.constants import Temperature
 from kdharness.distillers.fitnet import FitNet
 from kdharness.distillers.kd import KD
 from kdharness.distillers.luminet import LumiNet
@@ -20,6 +21,7 @@ from kdharness.distillers.rkd import RKD
 from kdharness.models.registry import MODELS
 from kdharness.models.resnet import ResNet
 from kdharness.testing import check_dataset, check_distiller, check_model
+from kdharness.testing.distiller import check_declaration
 
 
 class NoFormula(KD):
@@ -260,6 +262,17 @@ class Unsealed(Digits):
 def test_a_broken_dataset_is_found(broken: type[Digits], message: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=message):
         check_dataset(broken, tmp_path)
+
+
+def test_a_constant_whose_kind_says_what_it_is_needs_no_words_of_its_own() -> None:
+    class Config(DistillerConfig):
+        temperature: Temperature = 4.0
+
+    class Softened(KD):
+        """L = CE"""
+
+    Softened.Config = Config
+    check_declaration(Softened)
 
 
 def test_the_checks_are_found_by_name() -> None:

@@ -100,6 +100,21 @@ def test_unfinished_and_lost_runs_are_counted_in_sight() -> None:
     assert table.columns[0].teacher is not None and table.columns[0].teacher.accuracy is None
 
 
+def test_a_table_may_show_some_rows_only() -> None:
+    table = build_table(quickstart(), TableSpec(only=("kd", "KD+LS"), baseline="kd"))
+    assert rows(table) == ["kd", "KD+LS"]
+    assert cell(table, "kd").mark == "second" and cell(table, "KD+LS").mark == "best"
+    assert table.columns[0].student == pytest.approx(95.28)  # the head knows the student alone all the same
+    with pytest.raises(BadInput, match="no row is called 'KD-LS'") as error:
+        build_table(quickstart(), TableSpec(only=("kd", "KD-LS")))
+    assert error.value.remedy.startswith("Near it: KD+LS")
+
+
+def test_a_row_whose_search_has_not_chosen_yet_is_no_mistake() -> None:
+    data = frame(seeds("none", 90.0), seeds("DKD", None, purpose="search", row=1))
+    assert rows(build_table(data, TableSpec(only=("none", "DKD", "DKD, paper's constants")))) == ["none"]
+
+
 def test_an_axis_that_is_not_placed_becomes_rows() -> None:
     data = frame(
         seeds("none", 90.0, 90.0),

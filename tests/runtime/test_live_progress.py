@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -6,6 +7,7 @@ from tiny_study import ask, wanted
 
 from kdharness.results.owner import Owner
 from kdharness.results.records import QueueRow
+from kdharness.runtime.news import name_of
 from kdharness.runtime.outlook import Outlook, eta
 from kdharness.runtime.planner import plan
 from kdharness.runtime.progress import LiveProgress, PlainProgress, RunLine, Snapshot, clock, picture, progress_for
@@ -62,8 +64,21 @@ def test_plain_lines_are_events_and_one_a_minute():
             if second == 30:
                 plain.say("KD resnet20 -> resnet8 seed 0: complete; " + "a long line is never folded " * 5)
     lines = console.file.getvalue().splitlines()
-    assert [line.split()[0] for line in lines] == ["[0:30]", "[1:30]"]
-    assert "512/1900 runs" in lines[1]
+    assert [line.split()[0] for line in lines] == ["[0:00]", "[0:30]", "[1:30]"]
+    assert "512/1900 runs" in lines[0] and "512/1900 runs" in lines[2]
+
+
+def test_plain_lines_say_what_trains_teachers_too():
+    """Teachers come first: without their epochs nothing would be seen for the whole of their training."""
+    console = Console(width=80, file=io.StringIO())
+    line = RunLine("cpu:0", "r", "teacher", "resnet20", 0, 0, 30)
+    with PlainProgress(console) as plain:
+        plain.show(snapshot(1.0, running=()))
+        plain.show(snapshot(2.0, running=(line,)))
+        plain.show(snapshot(70.0, running=(replace(line, epoch=12, accuracy=93.21, beside=7),)))
+    first, second = console.file.getvalue().splitlines()
+    assert first.startswith("[0:02]") and first.endswith("teacher resnet20 seed 0: epoch 0/30")
+    assert second.endswith("teacher resnet20 seed 0 and 7 beside it: epoch 12/30, train 93.2 %")
 
 
 def test_clock():
@@ -83,6 +98,18 @@ def test_time_left_is_the_work_left_over_the_slots():
         eta([row("kd", 5, "running"), row("dkd", 5, "running")], known, 2) == 20.0
     )  # the longer one is alone at the end
     assert eta([row("new", 5, "running")], known, 8) == 15.0  # a mean of what is known
+
+
+def test_a_run_is_named_with_the_values_of_its_axes(home, store):
+    want = [replace(one, axes={"temperature": 2.0}) if one.label == "none" else one for one in wanted()]
+    ids = ask(store, want)
+    (lease,) = store.claim([ids["none0"]], Owner.current(), slot="cpu:0")
+    queue = store.queue("tiny")
+    (line,) = Outlook(store, 1).snapshot(queue, plan(queue, (), ours={lease.run_id}), {lease.run_id}).running
+    assert line.label == "none (temperature=2)"
+    assert name_of(next(row for row in queue if row.run_id == lease.run_id)) == (
+        f"none (temperature=2) {line.pair} seed 0"
+    )
 
 
 def test_a_snapshot_reads_how_training_goes_and_nothing_of_the_test_split(home, store):

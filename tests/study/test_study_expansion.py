@@ -134,6 +134,18 @@ def test_a_loss_that_never_grows_to_its_weight_is_told() -> None:
     assert expanded(change("  - none", rows)).warnings == []
 
 
+def test_epochs_that_move_a_preset_s_milestones_are_told() -> None:
+    row = "  - {name: mlkd, recipe: {epochs: 480}}"  # of 240 in its preset, with milestones of its own
+    text = change("  - none", row).replace("digits-quick", "cifar100-240").replace("digits", "cifar100")
+    told = [warning for warning in expanded(text).warnings if "milestones" in warning]
+    assert told == [
+        "`mlkd`: `epochs: 480` moves the milestones 150, 180, 210 of its preset to 300, 360, 420; "
+        "write `milestones` beside it to set them"
+    ]
+    fixed = text.replace("epochs: 480", "epochs: 480, milestones: [150, 180, 210]")
+    assert not any("milestones" in warning for warning in expanded(fixed).warnings)
+
+
 def test_groups_ours_and_seeds_as_a_list() -> None:
     text = change("  - none", "  - {group: Ours, of: [dkd, {name: luminet, ours: true}]}").replace(
         "seeds: 2", "seeds: [7, 3]"
@@ -229,12 +241,15 @@ def test_the_starter_file_is_a_sound_study_also_with_its_comments_taken_in() -> 
     text = starter("my study")
     assert expand(parse_study(text.encode(), "x"), data=Path()).study.name == "my-study"
     lively = "\n".join(
-        line[2:] if line.startswith(("# - ", "# search", "#   ")) else line for line in text.splitlines()
+        line[2:] if line.startswith(("# - ", "# search", "# figures", "#   ")) else line for line in text.splitlines()
     )
     lively = "\n".join("  " + line if line.startswith("- ") else line for line in lively.splitlines())
     expansion = expand(parse_study(lively.encode(), "x"), data=Path())
     assert len(expansion.searched) == 1
     assert {"KD by T", "luminet", "fitnet"} <= {run.label for run in expansion.wanted}
+    spec = expansion.study.spec
+    assert [table.only for table in spec.tables] == [[], ["none", "kd", "KD+LS"], ["KD by T"]]
+    assert [figure.x for figure in spec.figures] == ["KD by T.temperature"]
 
 
 def test_the_schema_knows_every_key_and_the_spec_survives_a_round_trip() -> None:

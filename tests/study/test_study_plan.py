@@ -1,22 +1,28 @@
 """The plan: counts, reuse, cost and what the seeds can show."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from fake_search import SEARCHED
 from study_texts import SOUND, expanded
 
+from kdharness.core.home import Home
+from kdharness.results.owner import Owner
+from kdharness.results.store import Store
 from kdharness.study.cost import size
 from kdharness.study.plan import make_plan, render_plan
 from kdharness.study.power import smallest_difference
 
 
 class FakeStore:
-    """Answers the plan's one question."""
+    """Answers what is finished, and that no method has changed."""
 
     def __init__(self, rows: list[tuple]) -> None:
         self.rows = rows
 
     def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple]]:
-        return [], self.rows
+        return [], [] if "distiller_revision" in sql else self.rows
 
 
 def test_a_fresh_plan_counts_settings_runs_and_missing_teachers() -> None:
@@ -40,6 +46,29 @@ def test_finished_runs_are_reused_and_their_time_is_taken_as_measure() -> None:
     assert [one.ready for one in plan.teachers] == [True]
     assert [row.missing for row in plan.rows] == [0, 1, 2]
     assert plan.seconds == pytest.approx(3 * 9.0)
+
+
+def test_why_runs_of_a_changed_method_are_trained_again(tmp_path: Path) -> None:
+    expansion = expanded()
+    store = Store(Home(tmp_path), create=True)
+    asked = [
+        replace(run, setting=run.setting.model_copy(update={"distiller_revision": "0123456789abcdef"}))
+        if run.setting.distiller == "kd"
+        else run
+        for run in expansion.wanted
+    ]
+    store.save_study("sound", SOUND, asked, path="study.yaml", spec={})
+    for label in ("teacher", "kd"):
+        ids = [run.run_id for run in asked if run.label == label]
+        for lease in store.claim(ids, Owner.current(), slot="cpu:0") or []:
+            store.complete(lease, {}, {}, "a" * 64, None, None)
+    plan = make_plan(expansion, store)
+    assert plan.changed == [
+        "kd changed since (revision 01234567 → 1): 2 finished runs of it stay in the database under the old revision"
+    ]
+    assert f"changed   {plan.changed[0]}" in render_plan(plan)
+    store.save_study("sound", SOUND, expansion.wanted, path="study.yaml", spec={})
+    assert make_plan(expansion, store).changed == []
 
 
 def test_a_searched_row_is_planned_as_such() -> None:

@@ -104,6 +104,9 @@ def test_the_sound_study_has_no_problem() -> None:
             ["7:25: unknown preset 'hinton', did you mean `hinton"],
         ),
         (change("  - none", "  - {name: dkd, preset: hinton2015}"), ["7:25: preset hinton2015 has no constants for"]),
+        (change("  - {base", "  - {only: [none, kd, KD]}"), ["12:23: unknown row 'KD', did you mean `kd`?"]),
+        (change("  - {base", "  - {only: [none, KD+LS], baseline: kd}"), ["12:37: `only` leaves `kd` out"]),
+        (change("  - {base", "  - {only: [none, kd], baseline: kd}"), []),
         (change("  - none", "  - {name: dkd, against: kdd}"), ["7:26: unknown row 'kdd', did you mean `kd`?"]),
         (change("  - none", "  - {name: dkd, against: dkd}"), ["7:26: `dkd` cannot be compared with itself"]),
         (
@@ -314,6 +317,7 @@ def test_problems_of_form_and_of_names_are_told_together() -> None:
 def test_a_study_alone_never_imports_code() -> None:
     (line,) = problems(change("  - none", "  - os.system"))
     assert "unknown distiller 'os.system'" in line
+    assert line.endswith("; one of your own comes with `kdharness --plugin MODULE ...`")
 
 
 def test_what_cannot_be_done_to_streamed_images_is_told_at_its_row() -> None:
