@@ -77,8 +77,14 @@ def before_last_relu(blocks: nn.Sequential, features: Tensor, activate: Callable
 
 
 def pool(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C): the mean over the image, whatever its size."""
-    return F.adaptive_avg_pool2d(features, 1).flatten(1)
+    """(B, C, H, W) -> (B, C): the mean over the image, whatever its size.
+
+    Pixels that lie channels last are averaged as rows, with the same bits: so their gradient lies as they do, and the
+    ReLU before them need not read across memory, ten times as long.
+    """
+    if features.is_contiguous():
+        return F.adaptive_avg_pool2d(features, 1).flatten(1)
+    return features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
 
 
 def init_fan_out(network: nn.Module) -> None:

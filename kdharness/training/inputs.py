@@ -1,6 +1,7 @@
 """What a step is fed: a batch from outside, the teacher's answer to it, and the precision both are computed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,14 +52,17 @@ def shrunk(images: Tensor, image_size: int | None) -> Tensor:
     return smaller.contiguous(memory_format=layout_of(images))
 
 
-def forward(model: Model, images: Tensor, precision: Precision) -> Outputs:
-    """The network's outputs; under bf16 computed by autocast and handed on as float32."""
-    if precision != "bf16":
+def forward(model: Model, images: Tensor, precision: Precision, stages: Sequence[str] | None = None) -> Outputs:
+    """The network's outputs, of its stages only those named (None: all of them).
+
+    Under bf16 they are computed by autocast and handed on as float32: stages that nobody reads would cost as much
+    memory again.
+    """
+    with torch.autocast(images.device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         outputs: Outputs = model(images)
-        return outputs
-    with torch.autocast(images.device.type, torch.bfloat16):
-        outputs = model(images)
-    return outputs.each(Tensor.float)
+    if stages is not None:
+        outputs = outputs.only(stages)
+    return outputs.each(Tensor.float) if precision == "bf16" else outputs
 
 
 def of_next_image(outputs: Outputs) -> Outputs:

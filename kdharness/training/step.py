@@ -74,6 +74,9 @@ class TrainingRun:
             views = View(student, needs.tails), View(self._partner or student, needs.tails)
             self.adapters = distiller.build(*views, context).to(self.device, self.dtype)
         self.needs = distiller.needs  # a method that takes all stages knows their names only now
+        # A student is a teacher too: of its peer, or where there is none in its own place.
+        taught = () if self.teacher is not None else self.needs.teacher_stages
+        self._stages = (*self.needs.stages, *taught)
         self.phases = [phase for phase in distiller.phases() if phase.epochs]
 
         self._learners = nn.ModuleList([self.student, self.adapters, *([self.peer] if self.peer is not None else [])])
@@ -172,9 +175,9 @@ class TrainingRun:
     def predict(self, images: Tensor) -> Tensor:
         """(B, K): the logits by which the student is judged. Between `eval_mode` and `train_mode`."""
         set_products(self.recipe.precision, self.device)
-        student = forward(self.student, images, self.recipe.precision)
         if self._judged_by_itself:
-            return student.logits
+            return forward(self.student, images, self.recipe.precision, ()).logits
+        student = forward(self.student, images, self.recipe.precision)
         theirs = shrunk(images, self.recipe.teacher_image_size)
         other = frozen_forward(self._partner, theirs, self.recipe.precision) if self._partner is not None else student
         return self.distiller.predict(student.only(self.needs.stages), self._taught(other))
@@ -227,7 +230,7 @@ class TrainingRun:
 
     def _outputs(self, inputs: Inputs, shared: Outputs | None) -> tuple[Outputs, Outputs]:
         """The student's, and those of its peer, of its teacher, or where there is none its own again."""
-        student = inputs.through(lambda images: forward(self.student, images, self.recipe.precision))
+        student = inputs.through(lambda images: forward(self.student, images, self.recipe.precision, self._stages))
         if self._partner is None:
             return student, student
         if self.peer is not None:
@@ -310,8 +313,9 @@ class TrainingRun:
         images = shrunk(images, self.recipe.teacher_image_size)
         if self.peer is None and not self.own_teacher:
             return frozen_forward(self._partner, images, self.recipe.precision)
+        stages = self.needs.teacher_stages if self.peer is None else self._stages
         with torch.set_grad_enabled(self.peer is not None and self.phase is None):
-            return forward(self._partner, images, self.recipe.precision)
+            return forward(self._partner, images, self.recipe.precision, stages)
 
     def _fresh_optimizer(self) -> SGD | AdamW:
         """The recipe's, over every parameter it trains."""

@@ -12,8 +12,9 @@ from toys import RECIPE, Everything, Mutual, Taught, Toy, ToyMethod, teacher_wei
 
 from kdharness.core.records import Precision
 from kdharness.core.types import Batch, BuildContext, Distiller, Needs, NetworkView, Outputs, Phase
+from kdharness.training import step as stepping
 from kdharness.training.frozen import frozen_forward
-from kdharness.training.inputs import Inputs
+from kdharness.training.inputs import Inputs, forward
 from kdharness.training.step import TrainingRun
 
 CONTEXT = BuildContext(3, 20, (2, 5, 5), torch.arange(20) % 3)
@@ -285,6 +286,23 @@ def test_every_precision_takes_a_step(precision: Precision) -> None:
     assert stepped.loss.dtype == run.dtype == (torch.float64 if precision == "fp64" else torch.float32)
     run.eval_mode()
     assert run.predict(batch(3, run.dtype).images).dtype == run.dtype
+
+
+def test_under_bf16_only_what_is_read_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = Toy(4, 3, (2, 5, 5)), batch().images
+    whole = forward(network, images, "bf16")
+    read = forward(network, images, "bf16", ("stage1",))
+    assert list(read.stages) == ["stage1"] and len(whole.stages) > 1
+    assert read.stages["stage1"].dtype is read.logits.dtype is torch.float32
+    assert read.stages["stage1"].equal(whole.stages["stage1"]) and read.logits.equal(whole.logits)
+    run, inputs = run_of(Taught(Taught.Config()), "bf16"), one_view(batch())
+    run.begin(0, 1)
+    asked: list[object] = []
+    monkeypatch.setattr(stepping, "forward", lambda *given: asked.append(given[3:]) or forward(*given))
+    run.step(inputs, forward(run.teacher or network, images, "bf16"), 0, 0)
+    run.eval_mode()
+    run.predict(images)
+    assert asked == [((),), ((),)]
 
 
 def test_small_batches_of_a_teacher_are_padded() -> None:

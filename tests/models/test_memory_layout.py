@@ -1,10 +1,12 @@
-"""Depthwise convolutions on a CPU, and the gradients that ShuffleNetV2's units hand to their batch norms."""
+"""What networks do for the sake of a CPU: depthwise convolutions, and gradients that lie as the features do."""
 
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from kdharness.models.chain import pool
 from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
@@ -34,3 +36,24 @@ def test_shufflenetv2_hands_its_batch_norms_gradients_without_gaps_in_either_lay
         network(torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)).logits.sum().backward()
         assert len(whole) == 8
         assert all(whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_pooling_hands_on_a_gradient_that_lies_as_the_features_do_and_moves_no_bit(
+    dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(5, 61, 7, 4).to(dtype).contiguous(memory_format=layout)
+    found = []
+    for pooled in (pool, lambda each: nn.functional.adaptive_avg_pool2d(each, 1).flatten(1)):
+        leaf = features.clone().requires_grad_()
+        gradients: list[torch.Tensor] = []
+        before = leaf * 1
+        before.register_hook(gradients.append)
+        mean = pooled(before)
+        (mean * torch.arange(61, dtype=dtype)).sum().backward()
+        found.append((mean, gradients[0]))
+    (ours, gradient), (theirs, expected) = found
+    assert ours.equal(theirs) and gradient.equal(expected)
+    assert gradient.is_contiguous(memory_format=layout)
