@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kdharness.cli.options import HomeOption, JsonOption, RowsOption, StudyName, echo_json, study_name
-from kdharness.cli.tables import Select
+from kdharness.cli.tables import Format, FormatOption, OutputOption, Select, put_tables
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.core.records import FigureSpec
@@ -56,30 +56,25 @@ def ablate(
         list[str] | None,
         typer.Option("--beside", metavar="LABEL", help="A row without the axis, shown as a level line."),
     ] = None,
-    output: FolderOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Where its figure goes. [default: the home's reports/STUDY]"),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an axis of a study does: a table, and a line figure (one axis) or a heat map (two)."""
-    from rich.console import Console
-
-    from kdharness.reporting.render import render
-    from kdharness.reporting.render_terminal import render as render_terminal
     from kdharness.results.store import Store
     from kdharness.runtime.figures import ablation, draw_ablation, write_drawings
 
     place = Home.at(home)
     store = Store(place)
     table, spec = ablation(store, [study], axes, by=by, metric=metric, select=select.value, beside=beside or ())
-    console = Console()
-    if as_json:
-        typer.echo(render(table, "json"), nl=False)
-    elif console.is_terminal:
-        console.print(render_terminal(table, console.width))
-    else:
-        typer.echo(render(table, "md"), nl=False)
+    put_tables(store, [study], [table], Format.JSON if as_json else form, output)
     try:
-        paths = write_drawings(output or place.reports / study, [draw_ablation(store, [study], table, spec)])
+        paths = write_drawings(figures or place.reports / study, [draw_ablation(store, [study], table, spec)])
     except EnvironmentRefused as error:
         typer.echo(f"no figure: {error}", err=True)
         return
@@ -129,9 +124,9 @@ def plot(
             drawings = [draw(place, store, studies, spec)]
     paths = write_drawings(output or folder, drawings)
     if as_json:
-        echo_json({"files": [str(path) for path in paths], "captions": [one.caption for one in drawings]})
+        echo_json({"files": [str(path) for path in paths], "captions": [one.text for one in drawings]})
         return
     for one in drawings:
-        typer.echo(one.caption)
+        typer.echo(one.text)
     for path in paths:
         typer.echo(f"wrote {path}", err=True)

@@ -1,5 +1,6 @@
 """Commands that turn results into tables and records."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 
 if TYPE_CHECKING:
+    from kdharness.reporting.table import Table
     from kdharness.results.store import Store
 
 
@@ -56,6 +58,12 @@ class Deltas(StrEnum):
     ROWS = "rows"
 
 
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Markup. [default: terminal on a terminal, else md]")
+]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")]
+
+
 def register(app: typer.Typer) -> None:
     for command in (report, export):
         app.command()(command)
@@ -66,10 +74,8 @@ def report(
         list[str],
         typer.Argument(metavar="STUDY...", help="Studies by name or file, as last run; the first one's tables."),
     ],
-    form: Annotated[
-        Format | None, typer.Option("--format", help="Markup. [default: terminal on a terminal, else md]")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
     rows: Annotated[
         str | None, typer.Option(help="What rows are: distiller, pair, teacher, metric or an axis.")
     ] = None,
@@ -115,9 +121,8 @@ def report(
     home: HomeOption = None,
 ) -> None:
     """Print a study's tables, finished or not, and draw its figures; or write a paper's files."""
-    from kdharness.reporting.render import render
     from kdharness.results.store import Store
-    from kdharness.runtime.reports import edited, mlflow_links, study_tables, write_text
+    from kdharness.runtime.reports import edited, study_tables
 
     asked: dict[str, Any] = {
         "rows": rows,
@@ -153,7 +158,17 @@ def report(
     tables = study_tables(store, named, changes)
     if figures is not None:
         _draw(place, store, named, figures)
+    put_tables(store, named, tables, form, output)
+
+
+def put_tables(
+    store: "Store", studies: Sequence[str], tables: Sequence["Table"], form: Format | None, output: Path | None
+) -> None:
+    """Print the tables of the studies, or write them to a file."""
     from rich.console import Console
+
+    from kdharness.reporting.render import render
+    from kdharness.runtime.reports import mlflow_links, write_text
 
     console = Console()
     if output is None and (form is Format.TERMINAL or (form is None and console.is_terminal)):
@@ -162,7 +177,7 @@ def report(
         for table in tables:
             console.print(render_terminal(table, console.width))
         return
-    links = mlflow_links(store, named) if form is Format.HTML else None
+    links = mlflow_links(store, studies) if form is Format.HTML else None
     text = render(tables, Format.MD if form in (None, Format.TERMINAL) else form, links)
     if output is None:
         typer.echo(text, nl=False)

@@ -69,10 +69,16 @@ def verify(
         if as_json:
             continue
         typer.echo(render_plan(plan))
+        notes = list(dict.fromkeys(note for one in cells for note in one.notes))
         for one in cells:
             ours = "–" if one.mean is None else f"{one.mean:.2f}" + (f" ± {one.std:.2f}" if one.std is not None else "")
             counted = f"({one.n}/{one.wanted})"
-            typer.echo(f"{one.row:<24} {one.pair:<28} {one.printed} {one.selection:<8} {ours} {counted}  {one.verdict}")
+            typer.echo(
+                f"{one.row:<24} {one.pair:<28} {one.printed} {one.selection:<8} {ours} {counted}  {one.verdict}"
+                + "".join(f" [{notes.index(note) + 1}]" for note in one.notes)
+            )
+        for number, note in enumerate(notes, 1):
+            typer.echo(f"[{number}] {note}")
     if as_json:
         echo_json({"studies": told, "left_out": left_out})
         return

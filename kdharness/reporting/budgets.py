@@ -4,9 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kdharness.reporting import names, statistics
+from kdharness.reporting.methods import is_published
 
-PAPERS = "paper's constants"
+PAPERS, PLUGINS = "paper's constants", "plug-in's defaults"
 FIXED = "fixed here"
+
+
+def unsearched(distiller: str) -> str:
+    """What a method's constants are called where nobody has chosen them."""
+    return PAPERS if is_published(distiller) else PLUGINS
 
 
 class Row(NamedTuple):
@@ -33,8 +39,8 @@ def budgets(rows: Sequence[Row], searches: Iterable[tuple[Mapping[str, Any], Map
         found.append(_searched(spec, outcome, rows))
     plain: dict[str, list[str]] = {}
     for row in rows:
-        if row.label not in settings and row.sources and not row.label.endswith(f", {PAPERS}"):
-            kind = FIXED if any(source.startswith(("entry", "at ")) for source in row.sources) else PAPERS
+        if row.label not in settings and row.sources and not row.label.endswith((f", {PAPERS}", f", {PLUGINS}")):
+            kind = _kind(row.sources)
             if row.label not in plain.setdefault(kind, []):
                 plain[kind].append(row.label)
     if not found and set(plain) <= {PAPERS}:
@@ -43,6 +49,13 @@ def budgets(rows: Sequence[Row], searches: Iterable[tuple[Mapping[str, Any], Map
     ours = {row.label for row in rows if row.ours}
     others = [label for labels in plain.values() for label in labels] + list(settings)
     return ["Budgets: " + " ".join(found), *_unfair(ours, [one for one in others if one not in ours], settings)]
+
+
+def _kind(sources: Sequence[str]) -> str:
+    if any(source.startswith(("entry", "at ")) for source in sources):
+        return FIXED
+    defaults = (source.removeprefix("default of ") for source in sources if source.startswith("default of "))
+    return PAPERS if all(map(is_published, defaults)) else PLUGINS
 
 
 def _unfair(ours: Iterable[str], others: Sequence[str], settings: Mapping[str, int]) -> list[str]:
@@ -66,6 +79,7 @@ def _searched(spec: Mapping[str, Any], outcome: Mapping[str, Any] | None, rows: 
     said = f"{head}: {spec['draws']} settings, validation {spec['validation_images']:,}, on {pairs}"
     if outcome is None:
         return f"{said} (not chosen yet)."
+    usual = PLUGINS if any(row.label == f"{spec['label']}, {PLUGINS}" for row in rows) else PAPERS
     parts = [f"validation {outcome['value']:.2f} in the search"]
     repeats = outcome["repeats"]
     if repeats:
@@ -75,7 +89,7 @@ def _searched(spec: Mapping[str, Any], outcome: Mapping[str, Any] | None, rows: 
     for pair in spec["pairs"]:
         here = f" on {names.pair(pair)}" if len(spec["pairs"]) > 1 else ""
         test, paper = (_test(rows, pair, outcome[kind].get(pair)) for kind in ("finals", "paper"))
-        parts.append(f"test{here} {test}, with the {PAPERS} {paper}")
+        parts.append(f"test{here} {test}, with the {usual} {paper}")
     return f"{said} (draw {outcome['winner']}: {'; '.join(parts)})."
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from kdharness.core.records import Smoke
 from kdharness.reporting import names
 from kdharness.reporting.cells import Cells, Groups
+from kdharness.reporting.datasets import chance
 from kdharness.reporting.runs import Run
-from kdharness.reporting.table import Footnote, Table
+from kdharness.reporting.table import Cell, Footnote, Table
 
 LOST = "†"
 """The mark of a cell that lacks runs which will not come by themselves."""
@@ -76,6 +77,9 @@ def footnotes(
         finished = [run for run in runs if run.value is not None]
         if len({run.numerics_key for run in finished if run.numerics_key}) > 1:
             notes.append(marks.of("runs on different devices or library versions, which may differ in the last bits"))
+        guessing = _guessing(cell, runs[0].dataset)
+        if guessing:
+            notes.append(marks.of(guessing))
         if any(run.mixed_numerics for run in finished):
             notes.append(marks.of("a run's attempts were on different devices or library versions"))
         own = _own_recipe(runs[0], usual[_column(runs[0])])
@@ -87,6 +91,15 @@ def footnotes(
             )
         noted[key] = replace(cell, notes=tuple(notes)) if notes else cell
     return noted, (_lost(lost, groups),) if lost else ()
+
+
+def _guessing(cell: Cell, dataset: str) -> str:
+    """That runs have learnt nothing: they are not above what guesses reach."""
+    guess = chance(dataset, cell.metric)
+    there = sum(value <= guess.highest for value in cell.values) if guess is not None else 0
+    if guess is None or not there:
+        return ""
+    return f"{'' if there == cell.n else f'{there} of {cell.n} runs '}at chance level ({guess.level:.1f} %)"
 
 
 def _lost(lost: Mapping[str, int], groups: Groups) -> Footnote:

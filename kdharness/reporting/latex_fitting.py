@@ -1,27 +1,25 @@
-"""How wide a LaTeX table is, and in which size and how many parts it fits on pages. Estimated: TeX is not asked."""
+"""In which size and how many parts a LaTeX table fits on pages."""
 
-import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from kdharness.reporting.latex_width import SIZES, Size, width
 from kdharness.reporting.table import Head, Table
 
-ONE_COLUMN, TEXT_WIDTH, SMALLER, SMALLEST = 44, 70, 108, 120
-"""Characters a line that fit into a column of two, into a page's text, and into two columns in smaller sizes."""
+COLUMN, ONE_COLUMN, TWO_COLUMNS = 219, 345, 455
+"""Points across: a column of two (ACL's, the narrowest of the conferences'), the text of a page of one column
+(`article` of 10 points) and of one of two columns (ACL's)."""
 
 TALLEST = 62
 """Rows in the smallest size that one page takes beside a caption."""
 
-BETWEEN = 2.4
-"""Characters that the space between two columns is wide."""
-
 Lines = list[str]
 
 
-def parts(table: Table, written: Callable[[Table], Lines]) -> list[Table]:
+def parts(table: Table, written: Callable[[Table], Lines], limit: float) -> list[Table]:
     """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together.
 
     One whose columns share cells is not cut.
@@ -33,7 +31,7 @@ def parts(table: Table, written: Callable[[Table], Lines]) -> list[Table]:
     for number in range(1, whole + 1):
         cuts = [ends[round(at * whole / number)] for at in range(number + 1)]
         found = [_part(table, first, last) for first, last in pairwise(cuts)]
-        if number == whole or all(characters(written(part)) <= SMALLEST for part in found):
+        if number == whole or all(across(written(part), SIZES[-1]) <= limit for part in found):
             return found
     return [table]
 
@@ -74,38 +72,25 @@ def _rows(body: Lines) -> int:
     return sum(line.endswith(r"\\") for line in body)
 
 
-def characters(body: Sequence[str]) -> int:
-    """How wide the tabular is in characters of its size: the widest cells of its columns and the space between."""
-    widest: Counter[int] = Counter()
+def size(bodies: Sequence[Lines], limit: float) -> Size:
+    """The largest in which all of them fit, else the smallest."""
+    return next((one for one in SIZES if all(across(body, one) <= limit for body in bodies)), SIZES[-1])
+
+
+def across(body: Sequence[str], size: Size) -> float:
+    """How wide the tabular is in points: the widest cells of its columns and the space between."""
+    widest: defaultdict[int, float] = defaultdict(float)
     spanned: list[tuple[int, int, float]] = []
     for line in body:
         column = 0
         for cell in re.split(r"(?<!\\)&", line.removesuffix(r"\\")) if line.endswith(r"\\") else []:
-            span = re.match(r"\s*\\multicolumn\{(\d+)\}\{c\}", cell)
+            span = re.match(r"\s*\\multicolumn\{(\d+)\}\{[^{}]*(?:\{\})?l?\}", cell)
             if span is not None:
-                spanned.append((column, column + int(span[1]), _shown(cell[span.end() :])))
-            elif r"\multicolumn" not in cell:
-                widest[column] = max(widest[column], math.ceil(_shown(cell)))
+                spanned.append((column, column + int(span[1]), width(cell[span.end() :].strip(), size.letters)))
+            else:
+                widest[column] = max(widest[column], width(cell.strip(), size.letters))
             column += int(span[1]) if span is not None else 1
     for first, last, needed in spanned:
-        there = sum(widest[column] for column in range(first, last)) + BETWEEN * (last - first - 1)
-        widest[last - 1] += max(0, math.ceil(needed - there))
-    return round(widest.total() + BETWEEN * (len(widest) - 1))
-
-
-def _shown(cell: str) -> float:
-    """The characters of a cell, smaller ones counted as three quarters, signs and citations as what they print."""
-    cited = re.sub(r"\\cite\{([^}]*)\}", lambda found: "(00" + ", 00" * found[1].count(",") + ")", cell)
-    signs = re.sub(r"\\(pm|rightarrow|times|Delta)\b", "==", cited)
-    plain, *smaller = re.split(r"\\scriptsize", signs)
-    counted = [len(re.sub(r"\\[A-Za-z]+ ?|\\.|[{}$]", "", part.strip())) for part in (plain, "".join(smaller))]
-    return counted[0] + 0.75 * counted[1]
-
-
-def size(width: int) -> Lines:
-    """The commands that make so many characters fit."""
-    if width <= TEXT_WIDTH:
-        return []
-    if width <= SMALLER:
-        return [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
-    return [r"\scriptsize\setlength{\tabcolsep}{2pt}"]
+        there = sum(widest[column] for column in range(first, last)) + size.gap * (last - first - 1)
+        widest[last - 1] += max(0.0, needed - there)
+    return sum(widest.values()) + size.gap * (len(widest) - 1)

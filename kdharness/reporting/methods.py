@@ -15,6 +15,11 @@ def known_methods() -> frozenset[str]:
     return frozenset(_methods())
 
 
+def is_published(name: str) -> bool:
+    """Whether a paper stands behind the method, or each part of the sum; a plug-in's has none that is known here."""
+    return all(part.strip() in _methods() for part in name.split("+"))
+
+
 def printed_method(name: str) -> str:
     """`dkd+ls` -> `DKD+LS`; a name that no paper has stays."""
     if name in _methods():

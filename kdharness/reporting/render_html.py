@@ -39,7 +39,7 @@ def _table(table: Table, links: Links) -> str:
 def _head(table: Table, blocks: Sequence[text.Block]) -> str:
     heads = [f'<th scope="col"><button type="button">{escape(text.corner(table))}</button></th>']
     for block in blocks:
-        about = ", ".join(filter(None, (block.said, block.under)))
+        about = ", ".join(filter(None, (block.said, *block.under)))
         under = f'<span class="teacher">{escape(about)}</span>' if about else ""
         tip = f' title="teacher run: {escape(", ".join(block.tip))}"' if block.tip else ""
         heads.append(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from kdharness.reporting import text
 from kdharness.reporting.latex import escape, slug
-from kdharness.reporting.latex_fitting import ONE_COLUMN, Lines, characters, pages, parts, size
+from kdharness.reporting.latex_fitting import COLUMN, ONE_COLUMN, TWO_COLUMNS, Lines, across, pages, parts, size
+from kdharness.reporting.latex_width import SIZES
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
 
@@ -12,30 +13,40 @@ def render(table: Table, label: str = "") -> str:
     """A `table` environment, `table*` where it is wider than a column of two: head, body and notes.
 
     Its first line names the packages that it needs. Without a label it has one made of its title. What is too wide for
-    a page stands in parts below each other, and where they are too tall for one in several floats of one number.
+    a page stands in parts below each other, and where they are too tall for one in several floats of one number. Where
+    pages of one column and of two need other parts or another size, the file has both and the document's width decides.
     """
-    bodies = [_lines(part) for part in parts(table, _lines)]
+    narrow, wide = (_floats(table, label or f"tab:{slug(table.title)}", limit) for limit in (ONE_COLUMN, TWO_COLUMNS))
+    both = wide if narrow == wide else [rf"\ifdim\textwidth<{TWO_COLUMNS}pt", *narrow, r"\else", *wide, r"\fi"]
+    return "\n".join([packages(table), *both, ""])
+
+
+def _floats(table: Table, label: str, limit: float) -> Lines:
+    """The floats for pages whose text is so wide, in points."""
+    bodies = [_lines(part) for part in parts(table, _lines, limit)]
     notes = _notes(table)
     floats = pages(bodies, len(notes))
-    width = max(map(characters, bodies))
     caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"
-    lines = [packages(table)]
+    lines: Lines = []
     for number, on_page in enumerate(floats):
-        named = [rf"\caption{{{caption}}}", rf"\label{{{label or f'tab:{slug(table.title)}'}}}"]
+        named = [rf"\caption{{{caption}}}", rf"\label{{{label}}}"]
         again = [r"\addtocounter{table}{-1}", rf"\caption{{{escape(table.title)} (continued).}}"]
-        lines += _float(width, again if number else named, on_page, notes if on_page is floats[-1] else [])
-    return "\n".join([*lines, ""])
+        below = notes if on_page is floats[-1] else []
+        lines += _float(bodies, limit, again if number else named, on_page, below)
+    return lines
 
 
-def _float(width: int, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
-    kind = "table" if width <= ONE_COLUMN else "table*"
+def _float(whole: Sequence[Lines], limit: float, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
+    """One float with some of the table's bodies."""
+    kind = "table" if all(across(body, SIZES[0]) <= COLUMN for body in whole) else "table*"
+    command = size(whole, limit).command
     first, *others = bodies
     return [
         rf"\begin{{{kind}}}[t]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{4pt}",
         *caption,
-        *size(width),
+        *([command] if command else []),
         r"\begin{threeparttable}",
         *first,
         *(line for body in others for line in (r"\par\medskip", *body)),
@@ -50,10 +61,23 @@ def tabular(table: Table) -> str:
     return "\n".join([packages(table), *_lines(table), ""])
 
 
+def listing(lines: Sequence[Sequence[str]], caption: str, label: str) -> str:
+    """Lines of text as a `table` of their own, the first one its head."""
+    written = [" & ".join(map(escape, line)) + r" \\" for line in lines]
+    spec = "l" + "r" * (len(lines[0]) - 1)
+    body = [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", r"\toprule", written[0], r"\midrule", *written[1:]]
+    body += [r"\bottomrule", r"\end{tabular}"]
+    named = [rf"\caption{{{escape(caption)}}}", rf"\label{{{label}}}"]
+    return "\n".join([_PACKAGES.format(""), *_float([body], ONE_COLUMN, named, [body], []), ""])
+
+
+_PACKAGES = r"% \usepackage{{booktabs,threeparttable{}}}"
+
+
 def packages(table: Table) -> str:
     """A comment: what the table needs in the preamble."""
     coloured = table.delta_rows or bool(table.filled)
-    return rf"% \usepackage{{booktabs,threeparttable{',xcolor' if coloured else ''}}}"
+    return _PACKAGES.format(",xcolor" if coloured else "")
 
 
 def _lines(table: Table) -> list[str]:
@@ -81,17 +105,17 @@ def _width(block: text.Block) -> int:
 
 
 def _head(table: Table, blocks: Sequence[text.Block]) -> list[str]:
-    names, teachers, rules, begin = [""], [""], [], 2
+    over, rules, begin = list[tuple[int, tuple[str, ...]]](), [], 2
     for alike in _alike(blocks):
         columns = sum(map(_width, alike))
-        names.append(_span(escape(alike[0].printed), columns))
-        teachers.append(_span(rf"\scriptsize {escape(alike[0].under)}", columns))
+        over.append((columns, (escape(alike[0].printed), *(rf"\scriptsize {escape(one)}" for one in alike[0].under))))
         rules.append(rf"\cmidrule(lr){{{begin}-{begin + columns - 1}}}")
         begin += columns
     rank = [""] if table.ranks else []
-    lines = [" & ".join([*names, *rank]) + r" \\"]
-    if any(block.under for block in blocks):
-        lines.append(" & ".join([*teachers, *rank]) + r" \\")
+    lines = []
+    for at in range(max((len(said) for _, said in over), default=0)):
+        spans = [_span(said[at] if at < len(said) else "", columns) for columns, said in over]
+        lines.append(" & ".join(["", *spans, *rank]) + r" \\")
     lines.append("".join(rules))
     heads = [escape(text.corner(table))]
     for block in blocks:

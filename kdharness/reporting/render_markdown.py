@@ -33,7 +33,7 @@ def _heads(table: Table, blocks: Sequence[text.Block]) -> list[str]:
     heads = [_escape(text.corner(table))]
     for block in blocks:
         name = f"{block.printed}, {block.said}" if block.said else block.printed
-        heads += [_escape(_named(name, block.under)), *block.extras]
+        heads += [_escape(_named(name, ", ".join(block.under))), *block.extras]
     return [*heads, "Rank"] if table.ranks else heads
 
 

@@ -29,7 +29,7 @@ def _grid(table: Table, *, stacked: bool) -> Grid:
     blocks = text.blocks(table)
     for block in blocks:
         head = Text(block.printed)
-        for under in filter(None, (block.said, block.under)):
+        for under in filter(None, (block.said, ", ".join(block.under))):
             head.append("\n" + under, style="dim")
         grid.add_column(head, no_wrap=not stacked, overflow="fold")
         for extra in [] if stacked else block.extras:

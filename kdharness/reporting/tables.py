@@ -1,6 +1,5 @@
 """From the tidy frame to a table: the steps in order."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from kdharness.reporting import footnotes, statistics, wording
 from kdharness.reporting.cells import Groups, cell, distinct, split
 from kdharness.reporting.comparing import baseline_of, compare
 from kdharness.reporting.heads import alone_accuracies, heads
+from kdharness.reporting.ledger import Tried
 from kdharness.reporting.placing import Layout, entry_name, within_of
 from kdharness.reporting.published.standing import PrintedTables, filled_in, set_beside
 from kdharness.reporting.ranking import mean_ranks, rank
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from kdharness.reporting.published.values import Registry
 
-Ledger = Mapping[tuple[str, str, str], int]
-"""How many settings had their test score revealed, by dataset, pair and distiller."""
-
 
 def build_table(
     frame: "pd.DataFrame",
@@ -32,15 +29,15 @@ def build_table(
     *,
     registry: "Registry | None" = None,
     paired: bool = False,
-    ledger: Ledger | None = None,
+    tried: Tried | None = None,
     smoke: Smoke | None = None,
 ) -> Table:
     """The table that `spec` asks of the frame of one or several studies, finished or not.
 
     A cell holds the runs of one setting taught by one teacher's weights; where several would meet, the row is split
-    by what differs. `paired` tests by seed. Printed values need the registry. `smoke` says what runs stand for that are
-    of a shrunk study. Raises BadInput for a metric, side, baseline or printed table that is not there, and for best-val
-    over final runs.
+    by what differs. `paired` tests by seed. Printed values need the registry, a word on picks by test what was `tried`.
+    `smoke` says what runs stand for that are of a shrunk study. Raises BadInput for a metric, side, row, baseline or
+    printed table that is not there, and for best-val over final runs.
     """
     purpose = purpose_of(spec)
     metrics = [column_of(metric, spec, frame) for metric in spec.metrics]
@@ -99,5 +96,5 @@ def build_table(
     table = replace(
         table, footnotes=(*lost, *marks.footnotes(), *footnotes.general_notes(table, groups, teachers, smoke))
     )
-    said = wording.caption(table, shown, purpose, spec, ranks=ranks, paired=paired, ledger=ledger or {})
+    said = wording.caption(table, shown, spec, teachers=teachers, ranks=ranks, paired=paired, tried=tried or {})
     return replace(table, caption=(*said, *([sentence(smoke)] if smoke is not None else [])))

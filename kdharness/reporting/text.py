@@ -93,7 +93,7 @@ class Block:
     printed: str
     said: str
     """The metric, where the table has several; of a shared cell what its parts are."""
-    under: str
+    under: tuple[str, ...]
     """The teacher, and the student alone."""
     metric: str
     """What stands above the values alone: `top-1 (%)`."""
@@ -124,12 +124,12 @@ def _block(table: Table, columns: tuple[int, ...]) -> Block:
         parts = " / ".join(head.printed if shared else value_head(table, head) for head in heads)
         name = names.short_metric(first.metric or table.metric) if shared else first.printed
         extras = ("printed",) if table.has_beside else ()
-        return Block(columns, name, parts, "" if shared else under(first), parts, extras, runs)
+        return Block(columns, name, parts, () if shared else about(first), parts, extras, runs)
     several = len(table.metrics) > 1 and first.metric and first.name != first.metric
     plain = columns[0] not in table.compared
     shown = {"Δ": table.has_delta, "vs": table.has_against, "printed": table.has_beside}
     beside = tuple(name for name in shown if shown[name] and not plain)
-    return Block(columns, first.printed, metric if several else "", under(first), metric, beside, runs)
+    return Block(columns, first.printed, metric if several else "", about(first), metric, beside, runs)
 
 
 def extras(cell: Cell | None, block: Block) -> list[str]:
@@ -202,10 +202,15 @@ def teacher(head: Head) -> str:
     return "teachers differ*" if len(head.teacher.runs) > 1 else "teacher not finished"
 
 
+def about(head: Head) -> tuple[str, ...]:
+    """What stands with a head's name: its teacher, and the student trained alone."""
+    parts = (teacher(head), "" if head.student is None else f"student {head.student:.2f}")
+    return tuple(filter(None, parts))
+
+
 def under(head: Head) -> str:
-    """What stands under a head's name: its teacher, and the student trained alone."""
-    parts = [teacher(head), "" if head.student is None else f"student {head.student:.2f}"]
-    return ", ".join(filter(None, parts))
+    """The same in one line."""
+    return ", ".join(about(head))
 
 
 def corner(table: Table) -> str:

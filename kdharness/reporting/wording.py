@@ -1,14 +1,16 @@
 """The sentences around a table: title, caption and footnotes."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from kdharness.core.records import Purpose, TableSpec
+from kdharness.core.records import TableSpec
 from kdharness.reporting import names, statistics
 from kdharness.reporting.comparing import ENOUGH
 from kdharness.reporting.footnotes import plain
+from kdharness.reporting.ledger import Tried
 from kdharness.reporting.ranking import Ranks
-from kdharness.reporting.runs import Run
+from kdharness.reporting.runs import Run, purpose_of
 from kdharness.reporting.table import Table
 
 DATASETS = {
@@ -36,15 +38,15 @@ def title(runs: Sequence[Run], metrics: Sequence[str], spec: TableSpec) -> str:
 def caption(
     table: Table,
     runs: Sequence[Run],
-    purpose: Purpose,
     spec: TableSpec,
     *,
+    teachers: Mapping[str, Run],
     ranks: Ranks | None,
     paired: bool,
-    ledger: Mapping[tuple[str, str, str], int],
+    tried: Tried,
 ) -> tuple[str, ...]:
     """What the numbers are, over which seeds, by which protocol; what is not there yet."""
-    cells = list(table.cells.values())
+    cells, purpose = list(table.cells.values()), purpose_of(spec)
     shown, costs = table.metrics[: len(spec.measures)], table.metrics[len(spec.measures) :]
     mean = "Mean" if table.within else f"Mean ± {SPREADS[table.pm]}"
     seeds = _seeds(sorted({run.seed for run in runs}))
@@ -65,7 +67,9 @@ def caption(
     sentences += _printed(table)
     sentences += _of_heads(table)
     sentences.append(_protocol(runs))
-    sentences += _revealed(table, runs, ledger) if purpose == "final" else []
+    sentences += _of_teachers(runs, teachers)
+    sentences += _same_runs(table, spec)
+    sentences += _revealed(table, runs, tried) if purpose == "final" else []
     missing = sum(cell.wanted - cell.n for cell in cells)
     if missing:
         sentences.append(f"{missing} of {sum(cell.wanted for cell in cells)} runs are not in the means (n/asked for).")
@@ -139,17 +143,46 @@ def _of_heads(table: Table) -> list[str]:
     return said
 
 
-def _revealed(table: Table, runs: Sequence[Run], ledger: Mapping[tuple[str, str, str], int]) -> list[str]:
-    """How much the best of several settings flatters, where more than one had its test score revealed."""
-    shown = {(run.dataset, run.pair, run.distiller) for run in runs if run.distiller != "none"}
-    most = max((ledger.get(key, 0) for key in shown), default=0)
+def _of_teachers(runs: Sequence[Run], teachers: Mapping[str, Run]) -> list[str]:
+    """In what the teachers that were trained here were trained otherwise than every student."""
+    ids = dict.fromkeys(run.teacher_run_id for run in runs if run.teacher_run_id)
+    named = dict.fromkeys(one for joined in ids for one in joined.split(" + "))
+    known: dict[str, set[str]] = {}
+    for recipe in {id(run.recipe): run.recipe for run in runs}.values():  # the seeds of a setting share theirs
+        for field, value in recipe.items():
+            known.setdefault(field, set()).add(plain(value))
+    departures = []
+    for recipe in (teachers[one].recipe for one in named if one in teachers):
+        apart = {field: plain(value) for field, value in recipe.items() if plain(value) not in known.get(field, ())}
+        if "epochs" in apart:
+            apart.pop("milestones", None)
+        departures.append(", ".join(f"{field.replace('_', ' ')} {value}" for field, value in apart.items()))
+    said = "; or ".join(filter(None, dict.fromkeys(departures)))
+    return [f"Teachers were trained by another recipe: {said}."] if said else []
+
+
+def _same_runs(table: Table, spec: TableSpec) -> list[str]:
+    """Which rows (or columns) of methods show the same runs under several pairs: those that no teacher taught."""
+    if "distiller" not in (spec.rows, spec.columns):
+        return []
+    side, heads = (0, table.rows) if spec.rows == "distiller" else (1, table.columns)
+    places = Counter((at[side], cell.metric, cell.wanted_runs) for at, cell in table.cells.items())
+    shared = dict.fromkeys(heads[head].printed for (head, _, runs), count in places.items() if count > 1 and runs)
+    return [f"{', '.join(shared)}: without a teacher, the same runs under every pair of one student."] if shared else []
+
+
+def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
+    """How much the best of several settings flatters, where more than one of a row had its test score revealed."""
+    counts = {label: tried[label] for label in dict.fromkeys(run.label for run in runs) if label in tried}
+    most = max(counts.values(), default=0)
     factor = statistics.optimism(most) if most > 1 else None
     errors = [cell.std / math.sqrt(cell.n) for cell in table.cells.values() if cell.std]
     if factor is None or not errors or not names.is_percent(table.metric):
         return []
     expected = factor * sorted(errors)[len(errors) // 2]
     return [
-        f"Up to {most} settings of one method and pair had their test score revealed: a row picked as the best of "
+        f"Up to {most} settings of one row and pair had their test score revealed "
+        f"({', '.join(label for label, count in counts.items() if count == most)}): a row picked as the best of "
         f"{most} settings on test is expected to flatter by {expected:.2f} points if all are alike."
     ]
 

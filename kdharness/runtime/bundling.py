@@ -15,7 +15,7 @@ from kdharness.reporting.render import render
 from kdharness.results.store import Store
 from kdharness.runtime.bundle_file import DATABASE, PRINTED, STUDY_TEXT, TABLES, write_bundle
 from kdharness.runtime.reports import study_tables
-from kdharness.training.files import refusals
+from kdharness.training.files import put_in_place, refusals
 
 
 @dataclass(frozen=True)
@@ -65,5 +65,5 @@ def make_bundle(home: Home, study: str, target: Path) -> Bundled:
             os.fsync(file.fileno())
             file.seek(0)
             digest = file_digest(file, "sha256").hexdigest()
-        beside.rename(target)
+        put_in_place(beside, target)
     return Bundled(target, digest, target.stat().st_size, len(digests), sum(len(table.cells) for table in tables))

@@ -10,7 +10,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.core.records import DRAWN_OF, FigureSpec, Select, TableSpec
 from kdharness.results.store import Store
-from kdharness.runtime.reports import shrunk_of, study_frame
+from kdharness.runtime.reports import shrunk_of, study_frame, table_builder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from kdharness.reporting.figures.curves import Curve
     from kdharness.reporting.figures.drawing import Drawing, Panel
     from kdharness.reporting.table import Table
+
+OF_TABLES = ("line", "heat-map")
+"""Kinds that show a table of the runs over axes of the study."""
 
 MOST_PANELS = 12
 _NEEDS = {"logit-bars": "teacher_first", "hardest": "hardest"}
@@ -56,10 +59,10 @@ def _drawn(home: Home, store: Store, studies: Sequence[str], spec: FigureSpec) -
     from kdharness.reporting.figures.pareto import pareto
     from kdharness.reporting.tables import build_table
 
+    if spec.kind in OF_TABLES:
+        return _of_table(figure_table(store, studies, spec), spec)
     frame = _chosen(study_frame(store, studies), spec)
     title = spec.title or ", ".join(studies)
-    if spec.kind in ("line", "heat-map"):
-        return _of_table(_table(frame, spec), spec)
     if spec.kind == "pareto":
         cost = build_table(frame, TableSpec(metric=spec.x or "train_seconds"))
         return pareto(cost, build_table(frame, _table_spec(spec)), title=spec.title)
@@ -75,7 +78,7 @@ def _drawn(home: Home, store: Store, studies: Sequence[str], spec: FigureSpec) -
 
     drawn, said = _panels(home, frame, spec, studies)
     made = OF_ANALYSES[spec.kind](drawn)
-    return replace(made, caption=f"{spec.title or said}. {made.caption}")
+    return made.said(lambda caption: f"{spec.title or said}. {caption}")
 
 
 def ablation(
@@ -101,7 +104,21 @@ def ablation(
         lines=by if len(axes) == 1 else axes[0],
         rows=tuple(beside),
     )
-    return _table(_chosen(study_frame(store, studies), spec), spec), spec
+    return figure_table(store, studies, spec), spec
+
+
+def figure_table(store: Store, studies: Sequence[str], spec: FigureSpec) -> "Table":
+    """What a line figure or a heat map shows, as a table. Raises BadInput as `draw`."""
+    from kdharness.reporting import names
+
+    whole = study_frame(store, studies)
+    chosen = _chosen(whole, spec)
+    if spec.x is None or (spec.kind == "heat-map" and spec.lines is None):
+        raise BadInput(f"a figure of kind {spec.kind} needs an axis", remedy="x: LABEL.temperature, for example")
+    rows = spec.lines or ("pair" if spec.x == "distiller" else "distiller")
+    made = table_builder(store, studies, whole)(chosen, _table_spec(spec, rows=rows, columns=spec.x))
+    over = [spec.x, rows] if spec.kind == "heat-map" else [spec.x]
+    return replace(made, title=f"{made.title}, over {' and '.join(map(names.axis, over))}")
 
 
 def draw_ablation(store: Store, studies: Sequence[str], table: "Table", spec: FigureSpec) -> "Drawing":
@@ -144,15 +161,6 @@ def require_matplotlib() -> None:
         raise EnvironmentRefused("figures need matplotlib", remedy='pip install "kdharness[report]"')
 
 
-def _table(frame: "pd.DataFrame", spec: FigureSpec) -> "Table":
-    from kdharness.reporting.tables import build_table
-
-    if spec.x is None or (spec.kind == "heat-map" and spec.lines is None):
-        raise BadInput(f"a figure of kind {spec.kind} needs an axis", remedy="x: LABEL.temperature, for example")
-    rows = spec.lines or ("pair" if spec.x == "distiller" else "distiller")
-    return build_table(frame, _table_spec(spec, rows=rows, columns=spec.x))
-
-
 def _table_spec(spec: FigureSpec, **sides: str) -> TableSpec:
     metric, select = spec.y or "test_top1", "last"
     for when in ("last", "best"):
@@ -166,8 +174,8 @@ def _of_table(table: "Table", spec: FigureSpec) -> "Drawing":
     from kdharness.reporting.figures.line import line
 
     if spec.kind == "heat-map":
-        return heat_map(table, across=spec.x or "", down=spec.lines or "", title=spec.title)
-    return line(table, axis=spec.x or "", title=spec.title)
+        return heat_map(table, across=spec.x or "", down=spec.lines or "")
+    return line(table, axis=spec.x or "")
 
 
 def _chosen(frame: "pd.DataFrame", spec: FigureSpec) -> "pd.DataFrame":
@@ -182,7 +190,7 @@ def _chosen(frame: "pd.DataFrame", spec: FigureSpec) -> "pd.DataFrame":
     require_rows(spec.rows, runs["label"])
     pair = spec.pair and _listed(spec.pair, runs)
     axes = [axis for axis in (spec.x, spec.lines) if axis is not None and axis not in SIDES]
-    if spec.kind not in ("line", "heat-map"):
+    if spec.kind not in OF_TABLES:
         axes = []
 
     def wanted(row: Any) -> bool:

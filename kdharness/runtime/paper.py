@@ -3,6 +3,7 @@
 import getpass
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,10 @@ from kdharness.reporting.paper import settings as appendix
 from kdharness.reporting.paper.anonymous import Scrub
 from kdharness.reporting.published.values import read_registry
 from kdharness.reporting.references import bibliography
-from kdharness.reporting.render_latex import render, tabular
+from kdharness.reporting.render_latex import listing, render, tabular
 from kdharness.results.store import Store, StudyAttempt
 from kdharness.runtime import paper_facts
-from kdharness.runtime.figures import draw
+from kdharness.runtime.figures import OF_TABLES, draw, figure_table
 from kdharness.runtime.owned_files import write_owned
 from kdharness.runtime.reports import study_frame, study_tables
 from kdharness.study.describe import describe_study
@@ -55,11 +56,11 @@ def write_paper(
     """
     tried = [one for study in studies for one in store.attempts(study)]
     frame = study_frame(store, studies, set())
-    tables = _keyed(studies, study_tables(store, studies, changes))
+    tables = _keyed(studies, study_tables(store, studies, changes)) | _ablations(store, studies)
     setup = paper_facts.setup(store, studies, frame, list(tables.values()), tried)
-    described = {study: describe_study(store, study) for study in studies}
-    constants = paper_facts.constants(store, studies, described)
+    constants = paper_facts.constants({study: describe_study(store, study) for study in studies})
     parts = [(title, appendix.blocks(part)) for title, part in constants]
+    parts.append(("Searches", list(map(appendix.of_search, setup.searches))))
     drawings, missing = _drawings(home, store, studies)
     printed = any(table.published or table.filled for table in tables.values())
     registry = read_registry(home.published) if printed else None
@@ -68,7 +69,7 @@ def write_paper(
         scrub = _scrub(home, store, studies, tried)
         tables = {key: _nameless(table, scrub) for key, table in tables.items()}
         setup, parts = replace(scrub.all(setup), commit=None), scrub.all(parts)
-        drawings = [replace(drawing, caption=scrub.words(drawing.caption)) for drawing in drawings]
+        drawings = [drawing.said(scrub.words) for drawing in drawings]
     files = {f"tables/{key}.tex": render(table, f"tab:{key}") for key, table in tables.items()}
     files |= {f"tables/{key}-tabular.tex": tabular(table) for key, table in tables.items()}
     files["numbers.tex"] = numbers.numbers(tables)
@@ -120,13 +121,29 @@ def _nameless(table: "Table", scrub: Scrub) -> "Table":
     return replace(table, footnotes=tuple(replace(note, text=scrub.words(note.text)) for note in table.footnotes))
 
 
+def _asked(store: Store, study: str) -> dict[str, FigureSpec]:
+    """The figures of the study's file as a paper numbers them."""
+    asked = store.study(study).spec.get("figures") or []
+    return {f"figure {number}": FigureSpec.model_validate(one) for number, one in enumerate(asked, 1)}
+
+
+def _ablations(store: Store, studies: Sequence[str]) -> dict[str, "Table"]:
+    """What the studies' line figures and heat maps show, as tables; without those that cannot be made yet."""
+    made = {}
+    for study in studies:
+        for name, spec in _asked(store, study).items():
+            if spec.kind in OF_TABLES:
+                with suppress(BadInput):  # told where the figure is drawn
+                    made[numbers.plain(f"{study} {name}")] = figure_table(store, [study], spec)
+    return made
+
+
 def _drawings(home: Home, store: Store, studies: Sequence[str]) -> tuple[list["Drawing"], list[str]]:
     """The studies' figures and those of their searches; and which could not be drawn, and why."""
     drawings: list[Drawing] = []
     missing: list[str] = []
     for study in studies:
-        specs = [FigureSpec.model_validate(figure) for figure in store.study(study).spec.get("figures") or []]
-        makers = {f"figure {number}": partial(draw, home, store, [study], spec) for number, spec in enumerate(specs, 1)}
+        makers = {name: partial(draw, home, store, [study], spec) for name, spec in _asked(store, study).items()}
         if any(one.asked for one in store.searches(study)):
             makers["search"] = partial(_expected_best, store, study)
         for name, make in makers.items():
@@ -150,19 +167,22 @@ def _expected_best(store: Store, study: str) -> "Drawing":
 
 
 def _figure(drawing: "Drawing") -> dict[str, bytes]:
-    """The PDF, and the `figure` environment with its caption that shows it."""
+    """The PDF, the `figure` environment with its caption that shows it, and the table of its numbers if it has one."""
     from kdharness.reporting.figures.drawing import files_of
 
     path = f"figures/{drawing.name}.pdf"
-    caption, *_ = drawing.caption.split("\n\n")  # what follows is a table
     said = [
         "% \\usepackage{graphicx}; from another directory: \\graphicspath{{this one/}}",
         r"\begin{figure}[t]",
         r"\centering",
         rf"\includegraphics[width=\linewidth]{{{path}}}",
-        rf"\caption{{{escape(caption)}}}",
+        rf"\caption{{{escape(drawing.caption)}}}",
         rf"\label{{fig:{drawing.name}}}",
         r"\end{figure}",
         "",
     ]
-    return {path: files_of(drawing)["pdf"], f"figures/{drawing.name}.tex": "\n".join(said).encode()}
+    files = {path: files_of(drawing)["pdf"], f"figures/{drawing.name}.tex": "\n".join(said).encode()}
+    if drawing.numbers is not None:
+        table = listing(drawing.numbers.lines, drawing.numbers.caption, f"tab:{drawing.name}")
+        files[f"tables/{drawing.name}.tex"] = table.encode()
+    return files

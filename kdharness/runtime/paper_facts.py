@@ -10,9 +10,9 @@ import kdharness
 from kdharness.core.records import Recipe
 from kdharness.reporting.comparing import ENOUGH
 from kdharness.reporting.manifest import manifest
-from kdharness.reporting.methods import cite_key
+from kdharness.reporting.methods import cite_key, is_published
 from kdharness.reporting.paper.compute import Span
-from kdharness.reporting.paper.settings import Constants, of_search
+from kdharness.reporting.paper.settings import Constants
 from kdharness.reporting.paper.setup_paragraph import Setup, Trained
 from kdharness.reporting.references import preset_keys
 from kdharness.results.encoding import restore
@@ -55,6 +55,7 @@ def setup(
         selects=tuple(dict.fromkeys(table.select for table in tables)),
         spreads=tuple(dict.fromkeys(table.pm for table in tables)),
         tested=any(cell.p_value is not None and cell.n >= ENOUGH for cell in cells),
+        plugins=tuple(dict.fromkeys(row["distiller"] for row in finals if _is_plugin(row["distiller"]))),
         searches=tuple(one.spec for study in studies for one in store.searches(study) if one.asked),
         devices=Counter(devices.values()),
         versions={
@@ -66,24 +67,24 @@ def setup(
     )
 
 
+def _is_plugin(distiller: str) -> bool:
+    return distiller != "none" and not is_published(distiller)
+
+
 _SOFTWARE = {"kdharness": "kdharness", "torch": "PyTorch", "numpy": "NumPy", "python": "Python", "cuda": "CUDA"}
 
 
-def constants(
-    store: Store, studies: Sequence[str], described: Mapping[str, Sequence[Described]]
-) -> Iterator[tuple[str, list[Constants]]]:
+def constants(described: Mapping[str, Sequence[Described]]) -> Iterator[tuple[str, list[Constants]]]:
     """The parts of the settings appendix with what stands in them."""
     for title, purpose in (("", "final"), ("Teachers and assistants", "teacher")):
         rows = [(study, one) for study, those in described.items() for one in those if one.purpose == purpose]
-        yield title, [_constants(one, f"{study}: " if len(studies) > 1 else "") for study, one in rows]
-    searches = [one.spec for study in studies for one in store.searches(study) if one.asked]
-    yield "Searches", [of_search(spec) for spec in searches]
+        yield title, [_constants(one, f"{study}: " if len(described) > 1 else "") for study, one in rows]
 
 
 def _constants(one: Described, prefix: str) -> Constants:
     searched = " of a search" if one.purpose == "teacher" and one.values["validation"] else ""
     label = f"{prefix}{one.label}{searched}"
-    return Constants(label, one.pair, str(one.values["distiller"]), one.values, one.provenance)
+    return Constants(label, one.pair, str(one.values["distiller"]), one.values, one.provenance, one.axes)
 
 
 def spans(store: Store, studies: Sequence[str], tried: Sequence[StudyAttempt]) -> list[Span]:

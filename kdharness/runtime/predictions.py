@@ -1,6 +1,8 @@
 """What a finished run answered to each test image, as its row keeps it; and whether two runs err alike."""
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +80,14 @@ def _kept(store: Store, run: RunRow) -> bytes:
 
 def _right(run: RunRow, packed: bytes, labels: NDArray[numpy.int64]) -> NDArray[numpy.bool_]:
     """(N,) whether each image was answered rightly. Raises EnvironmentRefused where that is not the run's accuracy."""
-    with numpy.load(io.BytesIO(packed), allow_pickle=False) as kept:
-        predicted = kept["predicted"]
+    try:
+        with numpy.load(io.BytesIO(packed), allow_pickle=False) as kept:
+            predicted = kept["predicted"]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
+        raise EnvironmentRefused(
+            f"the predictions of run {run.run_id} cannot be read",
+            remedy="its row is damaged: a backup of the database may have it whole",
+        ) from error
     right: NDArray[numpy.bool_] = predicted == labels if predicted.shape == labels.shape else numpy.zeros(0, bool)
     said = run.metrics.get("test_top1_last")
     if not len(right) or said is None or abs(100 * right.mean() - said) > 1e-6:

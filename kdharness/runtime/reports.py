@@ -1,9 +1,10 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,29 +43,19 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
 
     Raises BadInput for an unknown study, and where a table cannot be made of these runs.
     """
-    from kdharness.reporting.tables import build_table
-
-    asked = [store.study(study).spec for study in studies]
-    specs = [TableSpec.model_validate(table) for table in asked[0].get("tables") or [{}]]
+    asked = store.study(studies[0]).spec
+    specs = [TableSpec.model_validate(table) for table in asked.get("tables") or [{}]]
     if changes:
         if "only" in changes and specs[0].baseline not in changes["only"]:
             changes = {"baseline": None, **changes}
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
-    paired = all(spec.get("paired", False) for spec in asked)
-    smoke = shrunk_of(store, studies)
-    ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
-    registry = _registry(store.home, specs)
-
-    def tables(frame: "pd.DataFrame") -> list["Table"]:
-        return [
-            build_table(frame, spec, registry=registry, paired=paired, ledger=ledger, smoke=smoke) for spec in specs
-        ]
-
     frame = study_frame(store, studies, _metrics(specs))
+    build = table_builder(store, studies, frame, _registry(store.home, specs))
     try:
-        built = tables(frame)
+        built = [build(frame, spec) for spec in specs]
     except BadInput:
-        built = tables(study_frame(store, studies))  # the same mistake is told with what there is instead
+        frame = study_frame(store, studies)  # the same mistake is told with what there is instead
+        built = [build(frame, spec) for spec in specs]
     said = tuple(sentence for study in studies for sentence in _budgets(store, study, frame))
     return [replace(table, caption=(*table.caption, *said)) for table in built]
 
@@ -81,6 +72,19 @@ def edited(store: Store, study: str, file: Path) -> str:
         f"{file} has changed since it was run: this is version {last.texts}, of {last.changed:%Y-%m-%d %H:%M} UTC; "
         f"`kdharness run {file}` runs what was added"
     )
+
+
+def table_builder(
+    store: Store, studies: Sequence[str], whole: "pd.DataFrame", registry: "Registry | None" = None
+) -> Callable[["pd.DataFrame", TableSpec], "Table"]:
+    """`build_table` for parts of the studies' whole frame, with how they test, what they tried, and smoke."""
+    from kdharness.reporting.ledger import tried
+    from kdharness.reporting.tables import build_table
+
+    paired = all(store.study(study).spec.get("paired", False) for study in studies)
+    ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
+    revealed, smoke = tried(whole, ledger), shrunk_of(store, studies)
+    return partial(build_table, registry=registry, paired=paired, tried=revealed, smoke=smoke)
 
 
 def shrunk_of(store: Store, studies: Sequence[str]) -> Smoke | None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdharness.core.home import Home
+from kdharness.core.records import Setting, WantedRun
 from kdharness.reporting import statistics
 from kdharness.reporting.published.comparison import standard_errors, verdict_of
-from kdharness.reporting.published.values import Registry
+from kdharness.reporting.published.matching import differences
+from kdharness.reporting.published.values import Printed, Registry
 from kdharness.results.store import Store
 from kdharness.study.expand import Expansion, expand_at
 from kdharness.study.load import parse_study
@@ -33,6 +35,8 @@ class VerifiedCell:
     """The difference in standard errors."""
     verdict: str
     """within, above, below; else why there is none."""
+    notes: tuple[str, ...]
+    """What contradicts the printed number, and in what ours was trained otherwise."""
     runs: tuple[str, ...]
 
 
@@ -43,16 +47,18 @@ def expand_printed(study: PrintedStudy, home: Home, data: Path | None = None) ->
 
 def verified(study: PrintedStudy, expansion: Expansion, registry: Registry, store: Store | None) -> list[VerifiedCell]:
     """Every cell of the study, in its order."""
-    wanted: dict[tuple[str, str], list[str]] = {}
+    wanted: dict[tuple[str, str], list[WantedRun]] = {}
     for run in expansion.wanted:
         if run.purpose == "final":
-            wanted.setdefault((run.label, run.pair), []).append(run.run_id)
+            wanted.setdefault((run.label, run.pair), []).append(run)
     pairs = {given: pair.label for given, pair in zip(study.pairs, expansion.pairs, strict=True)}
-    finished = _finished(store, (run_id for ids in wanted.values() for run_id in ids))
+    finished = _finished(store, (run.run_id for runs in wanted.values() for run in runs))
     found = []
     for row in study.rows:
         for given, printed in row.printed.items():
-            ids = wanted.get((row.label, pairs[given]), [])
+            runs = wanted.get((row.label, pairs[given]), [])
+            ids = [run.run_id for run in runs]
+            otherwise = _otherwise(registry.settled(printed), runs[0].setting) if runs else ""
             selection = registry.selection(printed)
             metric = f"test_top1_{'best' if selection == 'best' else 'last'}"
             values = [finished[run_id][metric] for run_id in ids if metric in finished.get(run_id, {})]
@@ -60,6 +66,8 @@ def verified(study: PrintedStudy, expansion: Expansion, registry: Registry, stor
             verdict = verdict_of(score, len(values))
             reason = "no runs yet" if not values else "one run" if len(values) == 1 else "no spread"
             said = WORDS[verdict] if verdict else reason
+            if verdict and (otherwise or selection == "unknown"):
+                said = "trained otherwise" if otherwise else "epoch not stated"
             found.append(
                 VerifiedCell(
                     row.label,
@@ -71,11 +79,18 @@ def verified(study: PrintedStudy, expansion: Expansion, registry: Registry, stor
                     len(values),
                     len(ids),
                     score,
-                    "epoch not stated" if verdict and selection == "unknown" else said,
+                    said,
+                    (*(note.text for note in registry.notes(printed)), *filter(None, [otherwise])),
                     tuple(ids),
                 )
             )
     return found
+
+
+def _otherwise(printed: Printed, setting: Setting) -> str:
+    """In what our runs differ from what is known of the printed one; empty: in nothing."""
+    found = differences(printed, setting.distiller, dict(setting.recipe), setting.constants)
+    return f"trained otherwise: {'; '.join(found)}" if found else ""
 
 
 def _finished(store: Store | None, run_ids: Iterable[str]) -> dict[str, dict[str, float]]:

@@ -57,7 +57,7 @@ def test_a_report_draws_them_too(kdharness, own, tmp_path):
 
 
 def test_an_ablation_is_a_table_and_its_figure(kdharness, own, tmp_path):
-    answer = kdharness("ablate", "ablated", "--axis", "KD.temperature", "-o", tmp_path, "--home", own)
+    answer = kdharness("ablate", "ablated", "--axis", "KD.temperature", "--figures", tmp_path, "--home", own)
     assert answer.code == 0, answer.err
     assert "temperature=2" in answer.out and "temperature=8" in answer.out and "none" not in answer.out.split("\n\n")[0]
     assert written(tmp_path) == ["line-temperature.pdf", "line-temperature.png", "line-temperature.txt"]
@@ -69,8 +69,46 @@ def test_an_ablation_is_a_table_and_its_figure(kdharness, own, tmp_path):
     assert len(means) >= 1 and means <= {cell["mean"] for cell in json.loads(report.out)["tables"][0]["cells"]}
 
 
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("latex", r"\begin{tabular}"),
+        ("csv", "temperature=8"),
+        ("html", "<table>"),
+        ("md", "### ablated: Test top-1 accuracy (%) after the last epoch on digits, over temperature"),
+    ],
+)
+def test_an_ablation_has_the_formats_of_a_report(kdharness, own, tmp_path, form, said):
+    asked = ["ablate", "ablated", "--axis", "KD.temperature", "--figures", tmp_path / "f", "--home", own]
+    printed = kdharness(*asked, "--format", form)
+    assert printed.code == 0 and said in printed.out
+    answer = kdharness(*asked, "--format", form, "-o", tmp_path / "table")
+    assert (
+        answer.code == 0 and answer.out == "" and (tmp_path / "table").read_text() == printed.out.replace("\r\n", "\n")
+    )
+
+
+def test_a_paper_has_the_ablations_of_the_study_s_figures_as_tables(kdharness, own, tmp_path):
+    answer = kdharness("report", "ablated", "--paper", tmp_path, "--home", own)
+    assert answer.code == 0, answer.err
+    assert written(tmp_path / "tables") == [
+        f"ablated{what}.tex" for what in ("-figure-1-tabular", "-figure-1", "-tabular", "")
+    ]
+    table = (tmp_path / "tables" / "ablated-figure-1.tex").read_text()
+    assert "over temperature" in table and r"\label{tab:ablated-figure-1}" in table and "temperature=8" in table
+    assert (
+        r"\kdhset{ablated-figure-1}{resnet8-to-resnet8-KD}{temperature-8}{mean}"
+        in (tmp_path / "numbers.tex").read_text()
+    )
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [cell["column"] for cell in manifest["tables"]["ablated-figure-1"]["cells"] if cell["row"] == "KD"] == [
+        "temperature=2", "temperature=8",
+    ]  # fmt: skip
+
+
 def test_two_axes_are_a_heat_map(kdharness, own, tmp_path):
-    answer = kdharness("ablate", "ablated", "--axis", "pair", "--axis", "KD.temperature", "-o", tmp_path, "--home", own)
+    axes = ["--axis", "pair", "--axis", "KD.temperature"]
+    answer = kdharness("ablate", "ablated", *axes, "--figures", tmp_path, "--home", own)
     assert answer.code == 0, answer.err
     assert written(tmp_path)[0] == "heat-map-temperature-pair.pdf"
 

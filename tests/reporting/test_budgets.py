@@ -1,6 +1,6 @@
 """What each row's constants cost to find, in words."""
 
-from kdharness.reporting.budgets import Row, budgets
+from kdharness.reporting.budgets import Row, budgets, unsearched
 
 SPEC = {
     "label": "dkd",
@@ -47,6 +47,17 @@ def test_every_row_has_its_budget() -> None:
 def test_where_all_rows_are_the_papers_nothing_is_said() -> None:
     assert budgets(ROWS[:2], []) == []
     assert budgets(ROWS[:3], []) == ["Budgets: kd: paper's constants. KD4: fixed here."]
+
+
+def test_a_plug_in_has_no_paper() -> None:
+    mine = row("mine", "k7", "default of mylab.rank")
+    sums = row("sum", "k8", "preset hinton2015", "default of kd + mylab.rank")
+    (said,) = budgets([ROWS[1], mine, sums], [])
+    assert said == "Budgets: kd: paper's constants. mine, sum: plug-in's defaults."
+    searched = [row("mine", "k1", "search draw 17 of 40"), row("mine, plug-in's defaults", "k2", top1=75.5)]
+    (said,) = budgets(searched, [({**SPEC, "label": "mine"}, OUTCOME)])
+    assert "with the plug-in's defaults 75.50 (1)" in said and "paper" not in said
+    assert (unsearched("kd"), unsearched("kd + mylab.rank")) == ("paper's constants", "plug-in's defaults")
 
 
 def test_more_settings_for_ours_than_for_a_baseline_are_warned_of() -> None:

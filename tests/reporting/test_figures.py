@@ -15,6 +15,7 @@ from kdharness.reporting.figures.kinds import OF_ANALYSES
 from kdharness.reporting.figures.line import line, number_of
 from kdharness.reporting.figures.pareto import front, pareto
 from kdharness.reporting.figures.toy import STUDENTS, TEACHER, divergence, standardized, toy
+from kdharness.reporting.render_latex import listing
 from kdharness.reporting.tables import build_table
 
 from .frames import frame, seeds, teacher
@@ -232,9 +233,14 @@ def test_the_histogram_counts_every_image_of_teacher_and_students():
 
 def test_the_hardest_classes_are_a_table_with_marks():
     drawing = OF_ANALYSES["hardest"](two("hardest"))
-    rows = drawing.caption.split("\n\n")[1].splitlines()
+    assert "ring: strictly below" in drawing.caption and "asterisk" in drawing.numbers.caption
+    rows = drawing.text.split("\n\n")[1].splitlines()
     assert rows[0] == "| class | teacher | KD | KD+LS |"
     assert rows[2] == "| 0 | 22.0 | 0.0* | 0.0* |" and rows[-1] == "| 9 | 4.0 | 9.0 | 9.0 |"
+    latex = listing(drawing.numbers.lines, drawing.numbers.caption, "tab:hardest")
+    assert r"0 & 22.0 & 0.0{*} & 0.0{*} \\" in latex and r"\caption{Error (\%)" in latex and r"\begin{table}" in latex
+    prefixed = drawing.said(lambda caption: f"Mine. {caption}")
+    assert prefixed.caption.startswith("Mine.") and prefixed.numbers.caption.startswith("Mine.")
 
 
 def test_no_class_below_the_teacher_leaves_the_axes_in_place():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kdharness.core.records import Recipe, TableSpec
+from kdharness.reporting.datasets import known_datasets
 from kdharness.reporting.methods import cite_key, known_methods
 from kdharness.reporting.paper import compute, numbers, setup_paragraph
 from kdharness.reporting.paper.anonymous import Scrub
@@ -99,13 +101,48 @@ def test_every_constant_is_found_again_with_its_source() -> None:
     assert sum(len(block.lines) for block in found) < sum(len(each.values) for each in told)
 
 
+def on_axes(temperature: float, kd_weight: float, pair: str = "P") -> Constants:
+    """A row of a grid over both; the learning rate follows the temperature, as lr_rule follows the batch size."""
+    made = one("grid", pair, temperature, lr=0.05 * temperature)
+    values = {**made.values, "kd.kd_weight": kd_weight, "kd.both": temperature + kd_weight}
+    return replace(made, values=values, axes={"temperature": temperature, "kd_weight": kd_weight})
+
+
+def test_values_of_an_axis_stand_in_order_with_their_rows_and_pairs() -> None:
+    grid = [on_axes(t, w, pair) for pair in "PQ" for w in (9.0, 0.9) for t in (4.0, 1.0)]
+    (block,) = [block for block in blocks([one("KD", "P", 4.0), one("KD", "Q", 4.0), *grid]) if block.title == "grid"]
+    lines = {
+        name: [(line.value, line.where) for line in block.lines if line.name == name]
+        for name in ("kd.temperature", "recipe.lr", "kd.kd_weight", "kd.both")
+    }
+    assert lines["kd.temperature"] == [("1", "temperature=1: all"), ("4", "temperature=4: all")]
+    assert lines["recipe.lr"] == [("0.05", "temperature=1: all"), ("0.2", "temperature=4: all")]
+    assert lines["kd.kd_weight"] == [("0.9", "kd_weight=0.9: all"), ("9", "kd_weight=9: all")]
+    assert ("13", "temperature=4, kd_weight=9: all") in lines["kd.both"] and len(lines["kd.both"]) == 4
+    text = settings([("", blocks(grid))], "All.", "tab:s")
+    assert r"kd.temperature & 1 & temperature=1: all & entry \\" in text
+    words = [replace(on_axes(1.0, 1.0), axes={"mode": mode}, values={"kd.mode": mode}) for mode in ("b", "a")]
+    assert [line.where for block in blocks(words) for line in block.lines] == ["mode=b: all", "mode=a: all"]
+
+
+def test_defaults_of_a_plug_in_are_called_so() -> None:
+    mine = Constants("mine", "P", "rank", {"rank.a": 1.0}, {"rank.a": "default of rank"})
+    kd = Constants("KD", "P", "kd", {"kd.b": 2.0}, {"kd.b": "default of kd"})
+    lines = [line for block in blocks([mine, kd]) for line in block.lines]
+    assert {line.name: line.source for line in lines} == {
+        "rank.a": "default of rank, a plug-in",
+        "kd.b": "default of kd",
+    }
+
+
 def test_the_settings_table_names_ranges_and_breaks_long_names() -> None:
     spec = {
         "label": "dkd", "axes": {"warmup": 4}, "pairs": ["a -> b"], "draws": 12, "sampler": "tpe", "validation": 0.1,
         "maximize": "val_top1_last", "ranges": {"nckd_weight": {"float": [0.5, 8.0], "log": True}},
     }  # fmt: skip
-    text = settings([("", blocks([one("KD_x", "P", 4.0)])), ("Searches", blocks([of_search(spec)]))], "All.", "tab:s")
-    assert r"nckd\_\allowbreak{}weight & 0.5 to 8, logarithmic &  & searched \\" in text
+    text = settings([("", blocks([one("KD_x", "P", 4.0)])), ("Searches", [of_search(spec)])], "All.", "tab:s")
+    assert r"nckd\_\allowbreak{}weight & 0.5 to 8, logarithmic & all & searched \\" in text
+    assert r"\itshape dkd (warmup=4), on a $\rightarrow$ b" in text
     assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 1 and r"\bfseries Searches" in text
 
 
@@ -124,7 +161,8 @@ def test_hours_are_those_of_devices_and_not_of_runs() -> None:
     assert gpu.hours == pytest.approx({"teachers": 1, "search": 0, "final runs": 1 + 1 + 1 + 0.5, "no result": 0.5})
     assert cpu.hours["search"] == pytest.approx(4) and cpu.attempts == 2
     said = compute.compute([gpu, cpu], ["A note."], "tab:compute")
-    assert "5.00 hours on A100 and 4.00 core hours on cpu (x)" in said and "A note." in said
+    assert "held A100 for 5.00 GPU hours and cpu (x) for 4.00 core hours, failed" in said and "A note." in said
+    assert "Processor time was not measured" in said
     assert r"A100 & 1.00 & 0 & 3.50 & 0.5000 & 5.00 & 4 \\" in said
 
 
@@ -146,7 +184,9 @@ def test_the_setup_says_who_departs_from_what_is_usual() -> None:
     assert "random crops after padding by 4 pixels" in said and "seeds 0 to 4" in said and "ResNet32$\\times$4" in said
     assert "Welch{'}s" in said and "20 runs on NVIDIA A100" in said and "(commit abc)" in said
     assert "no claim rests on it" in said and "We use synthetic.\nN.B.: synthetic images" in said
-    assert "No constant was searched for" in said
+    assert "No constant was searched for: each comes from its paper or stands in the settings." in said
+    own = paragraph(replace(setup, plugins=("mylab_rank",)))
+    assert r"each comes from its paper, is a default of the plug-in mylab\_rank or stands in the settings." in own
     assert setup_paragraph.cited(setup) == {
         "krizhevsky2009learning", "alpaydin1998digits", "benjamini1995controlling"
     }  # fmt: skip
@@ -162,7 +202,7 @@ def test_all_that_is_cited_is_in_the_references() -> None:
 
     cited = {key for method in known_methods() for key in cite_key(method).split(",") if key}
     cited |= {source.cite for source in read_registry().sources.values()}
-    cited |= {known["cite"] for known in setup_paragraph.known_datasets().values()}
+    cited |= {known["cite"] for known in known_datasets().values()}
     cited |= {preset_key(preset) for preset in PRESETS} | {"benjamini1995controlling", ASSISTANTS}
     assert cited <= known_references()
     text = bibliography([*known_references(), "mine2026"])
@@ -182,7 +222,7 @@ def test_what_is_said_of_data_and_augmentations_is_what_they_are() -> None:
     from kdharness.training.augmentation import AUGMENTATIONS
 
     assert set(AUGMENTATIONS) == set(setup_paragraph.AUGMENTATIONS)
-    for name, said in setup_paragraph.known_datasets().items():
+    for name, said in known_datasets().items():
         dataset = DATASETS.get(name)(Path("nowhere"))
         known = (dataset.train_size, dataset.test_size, dataset.num_classes, dataset.image_shape[-1])
         assert known == (said["train"], said["test"], said["classes"], said["pixels"]), name

@@ -96,9 +96,21 @@ def test_what_cannot_be_compared_says_why(registry: Registry) -> None:
     assert cell(table, "control").beside is None and cell(table, "luminet").beside is None
     said = {note.mark: note.text for note in table.footnotes}
     told = [said[mark] for mark in beside(table, "KD+LS").notes]
-    assert "trained otherwise: temperature 2.0 in print, 4.0 here." in told
+    assert "trained otherwise: temperature: theirs 2.0, ours 4.0." in told
     one = build_table(frame(seeds("none", 72.5, **PAIR)), TableSpec(published=LS2), registry=registry)
     assert beside(one, "none").reason == "one run"
+
+
+def test_a_contradiction_that_the_code_settles_has_a_verdict_and_its_note(registry: Registry) -> None:
+    pair = {"pair": "vgg13 -> mobilenetv2", "dataset": "cifar100"}
+    small, large = ({**pair, "recipe": {"epochs": 240, "lr": lr}} for lr in (0.01, 0.05))
+    data = frame(seeds("luminet", 70.3, 70.4, **small), seeds("ttm", 69.0, 69.2, row=1, **large))
+    table = build_table(data, TableSpec(published="hossain2025luminet Table 1b", select="best"), registry=registry)
+    ours = beside(table, "luminet")
+    assert (ours.text, ours.verdict) == ("70.50", "compatible")
+    assert any("released configurations have 0.01" in table.noted[mark] for mark in ours.notes)
+    said = [table.noted[mark] for mark in beside(table, "ttm").notes]  # trained with 0.05, as only the paper says
+    assert beside(table, "ttm").verdict is None and "trained otherwise: lr: theirs 0.01, ours 0.05." in said
 
 
 def test_a_contradicted_value_is_shown_and_never_compared(registry: Registry) -> None:

@@ -19,7 +19,9 @@ from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
 from kdharness.reporting import names, render_latex, render_terminal
 from kdharness.reporting.latex import escape
-from kdharness.reporting.latex_fitting import SMALLEST, characters
+from kdharness.reporting.latex_fitting import across
+from kdharness.reporting.latex_width import SIZES
+from kdharness.reporting.latex_width import width as width_of
 from kdharness.reporting.render import render
 from kdharness.reporting.render_csv import FIELDS
 from kdharness.reporting.table import Table
@@ -191,31 +193,76 @@ def wide(pairs: int) -> Table:
     return build_table(frame(*parts), TableSpec(baseline="KD", title="Many pairs", average="rank"))
 
 
-@pytest.mark.parametrize(("pairs", "parts"), [(1, 1), (3, 1), (6, 2), (8, 3)])
-def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, parts: int) -> None:
+@pytest.mark.parametrize(("pairs", "parts"), [(1, (1, 1)), (2, (1, 1)), (3, (1, 1)), (6, (3, 2)), (8, (4, 3))])
+def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, parts: tuple[int, int]) -> None:
+    """In one form for pages of one column and of two, or in a form for each."""
     table = wide(pairs)
     text, whole = render(table, "latex"), render_latex.tabular(table)
-    bodies = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, flags=re.DOTALL)
-    assert len(bodies) == parts and all(characters(body.splitlines()) <= SMALLEST for body in bodies)
-    assert text.count(r"\label{") == text.count(r"\begin{tablenotes}") == 1
-    assert (r"\begin{table*}" in text) == (pairs > 1)
-    for number in range(pairs):
-        assert text.count(f"s-{number}}}") == whole.count(f"s-{number}}}") == 1
-    assert text.count("70.50") == whole.count("70.50") == pairs and whole.count(r"\begin{tabular}") == 1
-    assert [body.count("& rank") for body in bodies] == [0] * (parts - 1) + [1]
+    assert text.splitlines()[0].startswith("%") and whole.count(r"\begin{tabular}") == 1
+    forms = re.fullmatch(r"%.*?\n\\ifdim\\textwidth<455pt\n(.*)\n\\else\n(.*)\n\\fi\n", text, flags=re.DOTALL)
+    assert (forms is not None) == (pairs > 2)
+    for form, number, limit in zip(forms.groups() if forms else (text, text), parts, (345, 455), strict=True):
+        bodies = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", form, flags=re.DOTALL)
+        assert len(bodies) == number and all(across(body.splitlines(), SIZES[-1]) <= limit for body in bodies)
+        assert form.count(r"\label{") == form.count(r"\begin{tablenotes}") == 1
+        assert (r"\begin{table*}" in form) == (pairs > 1)
+        for pair in range(pairs):
+            assert form.count(f"s-{pair}}}") == whole.count(f"s-{pair}}}") == 1
+        assert form.count("70.50") == whole.count("70.50") == pairs
+        assert [body.count("& rank") for body in bodies] == [0] * (number - 1) + [1]
+
+
+CELLS = [
+    "ResNet32×4 → WRN-16-2", "MobileNet-V2 (ours) [kd_weight=0.5]", "batch_size=64 & 50 % # 1", '"quoted" ~ ^ <a>|b',
+]  # fmt: skip
+DIFFERENCE = r"{\scriptsize $+2.17${*}{*} ($-0.63$ KD)}"
+RAW = [
+    r"\textbf{76.33}{\scriptsize$\,\pm\,$0.22}{\scriptsize\,(3/5)\tnote{$\dagger$,\S{},a}}", DIFFERENCE,
+    r"{\scriptsize teacher 98.06, imported}", r"\quad$\Delta$", r"\textcolor{red}{$-1.25$}",
+    r"{\scriptsize 73.33 (best epoch)\textsuperscript{a,b}}", r"\underline{4.02} / 2.31", r"\bfseries ResNet20",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_widths_are_those_of_tex(tmp_path: Path) -> None:
+    cells = [*map(escape, CELLS), *RAW]
+    lines = [
+        rf"\setbox0\hbox{{{one.command.partition(chr(92) + 'setl')[0]}{{}}{cell}}}\typeout{{W{number}: \the\wd0}}"
+        for number, (one, cell) in enumerate((one, cell) for one in SIZES for cell in cells)
+    ]
+    said = typeset(tmp_path, "article", "\n".join(lines))
+    measured = [float(found) for found in re.findall(r"^W\d+: ([\d.]+)pt", said, flags=re.MULTILINE)]
+    estimated = [width_of(cell, one.letters) for one in SIZES for cell in cells]
+    off = [(ours / theirs - 1, cell) for ours, theirs, cell in zip(estimated, measured, cells * 3, strict=True)]
+    assert [(share, cell) for share, cell in off if abs(share) > 0.03] == []
+    assert width_of(r"KD~\cite{a,b}") == width_of("KD [00, 00]")  # as numbers: those of a document are not known
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+@pytest.mark.parametrize("options", ["", "[twocolumn]"])
+def test_no_table_is_wider_than_the_text(tmp_path: Path, options: str) -> None:
+    """In an article of ten points, 345 points wide, and in two columns, 469 points wide."""
+    tables = [plain(), crowded(), *map(wide, (1, 2, 3, 4, 6, 9))]
+    said = typeset(tmp_path, f"{options}article", render(tables, "latex"))
+    assert "Overfull" not in said, re.findall(r"Overfull.*\n.*", said)
+
+
+def typeset(folder: Path, kind: str, body: str) -> str:
+    """The log of a document that compiles."""
+    options, _, name = kind.rpartition("]")
+    head = rf"\documentclass{options + ']' if options else ''}{{{name}}}"
+    packages = r"\usepackage{booktabs,threeparttable,xcolor}"
+    (folder / "t.tex").write_text("\n".join([head, packages, r"\begin{document}", body, r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return (folder / "t.log").read_text(errors="replace")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
-    document = "\n".join(
-        [r"\documentclass{article}", r"\usepackage{booktabs,threeparttable,xcolor}", r"\begin{document}",
-         render([plain(), hostile(), crowded(), wide(9)], "latex"), r"\end{document}"]
-    )  # fmt: skip
-    (tmp_path / "t.tex").write_text(document)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "Missing character" not in (tmp_path / "t.log").read_text(errors="replace")
+    said = typeset(tmp_path, "article", render([plain(), hostile(), crowded(), wide(9)], "latex"))
+    assert "Missing character" not in said
 
 
 def test_every_latex_character_is_escaped() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pandas as pd
@@ -63,7 +64,8 @@ def test_measures_share_a_cell_pair_by_pair() -> None:
     table = build(metric=("test_top1", "test_ece"), within="metric", baseline="KD")
     assert [line.split("|")[1] for line in body(render(table, "md"))] == ["CE", "KD", "LumiNet"]
     assert body(render(table, "md"))[2].endswith("**72.50**/<u>0.0300</u>(2)|" * 2)
-    assert "teacher 79.40, student 70.50" in render(table, "latex")
+    assert "teacher 79.40, student 70.50" in render(table, "md")
+    assert re.search(r"\\scriptsize teacher 79\.40\}.*\n.*\\scriptsize student 70\.50\}", render(table, "latex"))
 
 
 def test_an_unfinished_part_is_counted_alone() -> None:

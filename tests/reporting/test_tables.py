@@ -367,7 +367,7 @@ def test_random_runs_are_never_pooled_across_settings(runs: list[dict[str, Any]]
 def test_an_excluded_run_is_counted_in_sight_with_its_reason_and_never_averaged() -> None:
     data = frame(
         teacher(98.0) | {"excluded": "trained too long"},
-        seeds("kd", 96.0, 97.0, 5.0, row=1),
+        seeds("kd", 96.0, 97.0, 50.0, row=1),
         seeds("dkd", 95.0, 95.0, 95.0, row=2),
     )
     data["excluded"] = [*data["excluded"][:3], "a wrong <image> folder", *[None] * 3]

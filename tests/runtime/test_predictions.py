@@ -53,6 +53,13 @@ def test_predictions_that_do_not_have_the_accuracy_are_refused(store, home, two)
         agreement(store, home.data, *two((top1 + 1, packed), (top1, packed)))
 
 
+@pytest.mark.parametrize("keep", [0, 1, 100, -40])
+def test_damaged_predictions_are_refused(store, home, two, keep):
+    top1, packed = answers(1, 2, 3)
+    with pytest.raises(EnvironmentRefused, match="cannot be read"):
+        agreement(store, home.data, *two((top1, packed[:keep]), (top1, packed)))
+
+
 def test_it_says_why_there_are_none(store, home):
     ids = ask(store, wanted())
     none, kd = (store.run(ids[name]) for name in ("none0", "kd0"))

@@ -56,10 +56,8 @@ def test_the_plan_has_the_paper_s_settings(registry: Registry, tmp_path: Path) -
     printed = {(row.label, pair): one for row in study.rows for pair, one in row.printed.items()}
     for run in finals:
         setting = run.setting
-        ours: Any = SimpleNamespace(
-            recipe=dict(setting.recipe), constants=setting.constants, distiller=setting.distiller
-        )
-        assert differences(printed[run.label, run.pair], ours) == [], (run.label, run.pair)
+        here = differences(printed[run.label, run.pair], setting.distiller, dict(setting.recipe), setting.constants)
+        assert here == [], (run.label, run.pair)
 
 
 def test_cells_are_chosen(registry: Registry) -> None:
@@ -71,6 +69,26 @@ def test_cells_are_chosen(registry: Registry) -> None:
         studies_of(registry, "sun2024logit Table 2", cells=["kdd"])
     with pytest.raises(BadInput, match="cannot be trained here"):
         studies_of(registry, "hossain2025luminet Table 3b")
+
+
+def test_where_print_contradicts_itself_ours_is_held_against_the_code(registry: Registry, tmp_path: Path) -> None:
+    """LumiNet says learning rate 0.05 throughout; its code has 0.01 for small students, which is what is planned."""
+    ((study,), _) = studies_of(registry, "hossain2025luminet Table 1b", cells=["luminet"])
+    expansion = expand_printed(study, Home(tmp_path))
+    finals = [run for run in expansion.wanted if run.purpose == "final"]
+    assert {run.setting.recipe.lr for run in finals} == {0.01}
+    rows = [(run.run_id, f"test_top1_{which}", 70.0 + run.seed / 10) for run in finals for which in ("best", "last")]
+    store: Any = SimpleNamespace(query=lambda _: ([], rows))
+    found = {(cell.row, cell.pair): cell for cell in verified(study, expansion, registry, store)}
+    assert {cell.verdict for cell in found.values()} <= {"within", "above", "below"} and len(found) == 5
+    released, unreleased = (
+        found["LumiNet", pair].notes for pair in ("vgg13 -> mobilenetv2", "resnet32x4 -> shufflenetv2")
+    )
+    assert any("released configurations have 0.01 for these students, and ours" in note for note in released)
+    assert any("released no configuration, and ours is compared with the 0.01" in note for note in unreleased)
+    other = Registry(registry.values, registry.sources, ())  # without the notes the paper's 0.05 stands
+    assert {cell.verdict for cell in verified(study, expansion, other, store)} == {"trained otherwise"}
+    assert "trained otherwise: lr: theirs 0.05, ours 0.01" in verified(study, expansion, other, store)[0].notes
 
 
 def test_within_below_and_above(registry: Registry, tmp_path: Path) -> None:

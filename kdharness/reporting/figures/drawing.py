@@ -26,8 +26,17 @@ _COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)), (0, (3, 3)))
 
-_OF_TABLES = ("Mean ±", "Best in bold", "Δ", "“vs”", "In the heads", "Imported")
-"""How sentences begin that explain a table's marks."""
+_OF_TABLES = ("Mean ±", "Best in bold", "Δ", "“vs”", "In the heads", "Imported", "Smoke form")
+"""How sentences begin that explain a table's marks, or that every figure has of itself."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A figure's numbers for whoever wants to read them: a table of text."""
+
+    caption: str
+    lines: tuple[tuple[str, ...], ...]
+    """The head first."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,21 @@ class Drawing:
     """Of its files."""
     figure: Figure
     caption: str
+    numbers: Numbers | None = None
+
+    def said(self, change: Callable[[str], str]) -> "Drawing":
+        """The drawing with its captions changed."""
+        numbers = self.numbers and replace(self.numbers, caption=change(self.numbers.caption))
+        return replace(self, caption=change(self.caption), numbers=numbers)
+
+    @property
+    def text(self) -> str:
+        """The caption, and below it the numbers as Markdown."""
+        if self.numbers is None:
+            return self.caption
+        head, *rows = ("| " + " | ".join(line) + " |" for line in self.numbers.lines)
+        rule = "|---|" + "---:|" * (len(self.numbers.lines[0]) - 1)
+        return "\n".join([self.caption, "", head, rule, *rows])
 
 
 @dataclass(frozen=True)
@@ -98,8 +122,7 @@ def marked(drawing: Drawing, word: str, sentence: str) -> Drawing:
     """The drawing with a word above the picture and a sentence more in its caption."""
     with style():
         drawing.figure.suptitle(word, color="#D55E00", fontsize=7)
-    head, break_, rest = drawing.caption.partition("\n")
-    return replace(drawing, caption=f"{head} {sentence}{break_}{rest}")
+    return drawing.said(lambda caption: f"{caption} {sentence}")
 
 
 def keyed(figure: Figure, axes: Sequence[Axes]) -> None:
@@ -163,4 +186,4 @@ def files_of(drawing: Drawing) -> dict[str, bytes]:
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=ending, metadata=metadata)
             made[ending] = buffer.getvalue()
-    return {**made, "txt": (drawing.caption.strip() + "\n").encode()}
+    return {**made, "txt": (drawing.text + "\n").encode()}

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy
 
-from kdharness.reporting.figures.drawing import Drawing, Panel, keyed, look, one_run_each, panels, styled
+from kdharness.reporting.figures.drawing import Drawing, Numbers, Panel, keyed, look, one_run_each, panels, styled
+
+_MARKS = ("ring", "asterisk")
+"""Of the figure and of its table."""
 
 
 @styled
 def hardest(drawn: Sequence[Panel]) -> Drawing:
-    """Errors in percent by class, hardest first; a ring: strictly below the teacher. The caption is the table.
+    """Errors in percent by class, hardest first; a ring: strictly below the teacher. Its numbers are the paper's table.
 
     The teacher is the first run's: the same for all of a pair.
     """
@@ -18,9 +21,8 @@ def hardest(drawn: Sequence[Panel]) -> Drawing:
     figure, (axes,) = panels(1, size=(4.6, 2.5))
     at = numpy.arange(len(chosen))
     axes.bar(at, teacher, 0.8, color="0.85", label="teacher")
-    lines = ["| class | teacher | " + " | ".join(panel.label for panel in drawn) + " |"]
-    lines += ["|---|" + "---:|" * (1 + len(drawn))]
-    cells: list[list[str]] = [[str(number), f"{error:.1f}"] for number, error in zip(chosen, teacher, strict=True)]
+    lines = [["class", "teacher", *(panel.label for panel in drawn)]]
+    lines += [[str(number), f"{error:.1f}"] for number, error in zip(chosen, teacher, strict=True)]
     for number, panel in enumerate(drawn):
         own = panel.arrays["student"][chosen]
         below = own < teacher
@@ -37,16 +39,15 @@ def hardest(drawn: Sequence[Panel]) -> Drawing:
                 color="black",
                 markeredgewidth=0.6,
             )
-        for cell, error, better in zip(cells, own, below, strict=True):
-            cell.append(f"{error:.1f}{'*' if better else ''}")
+        for line, error, better in zip(lines[1:], own, below, strict=True):
+            line.append(f"{error:.1f}{'*' if better else ''}")
     axes.set_xticks(at, [str(number) for number in chosen])
     axes.set_xlabel("class, hardest for the teacher first")
     axes.set_ylabel("error (%)")
     axes.set_ylim(bottom=0)
     keyed(figure, [axes])
-    table = "\n".join([*lines, *("| " + " | ".join(cell) + " |" for cell in cells)])
-    caption = (
-        f"Error (%) on the {drawn[0].split} images of the {len(chosen)} classes that the teacher gets wrong most "
-        f"often; ring and asterisk: strictly below the teacher. {one_run_each(drawn)}\n\n{table}"
+    images = f"the {drawn[0].split} images of the {len(chosen)} classes that the teacher gets wrong most often"
+    ring, asterisk = (
+        f"Error (%) on {images}; {mark}: strictly below the teacher. {one_run_each(drawn)}" for mark in _MARKS
     )
-    return Drawing("hardest", figure, caption)
+    return Drawing("hardest", figure, ring, Numbers(asterisk, tuple(map(tuple, lines))))

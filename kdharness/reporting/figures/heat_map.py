@@ -13,7 +13,7 @@ DARK = 0.55
 
 
 @styled
-def heat_map(table: Table, *, across: str, down: str, title: str | None = None) -> Drawing:
+def heat_map(table: Table, *, across: str, down: str) -> Drawing:
     """The means of the table's cells, rows and columns as they are; the best of a map in bold; a map for each panel."""
     blocks = {head.panel: head.panel_printed for head in table.rows}
     most = max(sum(head.panel == block for head in table.rows) for block in blocks)
@@ -27,9 +27,8 @@ def heat_map(table: Table, *, across: str, down: str, title: str | None = None) 
         one.set_title(blocks[block])
     figure.colorbar(drawn, ax=axes, label=names.metric(table.metric), pad=0.02)
     caption = (
-        f"{title or table.title}, over {names.axis(across)} and {names.axis(down)}. Means; each field: "
-        f"{counted([cell.n for cell in table.cells.values()])}; best of a map in bold. "
-        + " ".join(of_figures(table.caption))
+        f"{table.title}. Means; each field: {counted([cell.n for cell in table.cells.values()])}; best of a map in "
+        "bold. " + " ".join(of_figures(table.caption))
     )
     return Drawing(f"heat-map-{across.rpartition('.')[2]}-{down.rpartition('.')[2]}", figure, caption)
 

@@ -15,7 +15,7 @@ WIDE_RANGE = 8
 
 
 @styled
-def line(table: Table, *, axis: str, title: str | None = None) -> Drawing:
+def line(table: Table, *, axis: str) -> Drawing:
     """The table's rows over its columns; a panel for each of the table's.
 
     Numbers are joined, with a band of one sample deviation; names (teachers, methods) stand beside each other with
@@ -30,7 +30,7 @@ def line(table: Table, *, axis: str, title: str | None = None) -> Drawing:
     keyed(figure, axes)
     cells = list(table.cells.values())
     caption = (
-        f"{title or table.title}, over {names.axis(axis)}. Mean and sample standard deviation (band or bar); "
+        f"{table.title}. Mean and sample standard deviation (band or bar); "
         f"each point: {counted([cell.n for cell in cells])}. " + " ".join(of_figures(table.caption))
     )
     return Drawing(f"line-{axis.rpartition('.')[2]}", figure, caption)

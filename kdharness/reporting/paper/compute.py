@@ -1,4 +1,4 @@
-"""How long devices worked for a study: every attempt of every run, those that came to nothing too."""
+"""How long a study held devices: every attempt of every run, those that came to nothing too."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Span:
     since: float
     until: float
     threads: int = 1
-    """Cores that it kept busy on a CPU."""
+    """Cores that it was given on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Hours:
 
     device: str
     hours: Mapping[str, float]
-    """By kind. Hours of a GPU; of a CPU hours of a core."""
+    """By kind, by the clock. Of a GPU; of a CPU times the cores that were given."""
     attempts: int
 
     @property
@@ -75,18 +75,19 @@ def _shares(spans: Sequence[Span]) -> list[float]:
 
 def compute(found: Sequence[Hours], notes: Sequence[str], label: str) -> str:
     """A sentence with the totals, and a table by device."""
-    said = " and ".join(map(_said, found)) or "no time yet"
+    said = " and ".join(map(_said, found)) or "no device yet"
     lines = [
         r"% \usepackage{booktabs}",
-        escape(f"All runs together took {said}, failed and repeated attempts and searches included.")
+        escape(f"All runs together held {said}, failed and repeated attempts and searches included.")
         + rf" Table~\ref{{{label}}} has the parts.",
         *(escape(note) for note in notes),
         r"\begin{table*}[t]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{4pt}",
-        r"\caption{Hours by device: of a GPU its own, of a CPU those of a core.}",
+        rf"\caption{{{escape(_COUNTED)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{@{{}}l{'r' * (len(KINDS) + 2)}@{{}}}}",
+        r"\footnotesize\setlength{\tabcolsep}{4pt}",
+        rf"\begin{{tabular}}{{@{{}}p{{0.24\linewidth}}{'r' * (len(KINDS) + 2)}@{{}}}}",
         r"\toprule",
         " & ".join(["Device", *KINDS, "all", "attempts"]) + r" \\",
         r"\midrule",
@@ -105,9 +106,15 @@ def compute(found: Sequence[Hours], notes: Sequence[str], label: str) -> str:
     return "\n".join(lines)
 
 
+_COUNTED = (
+    "Hours by the clock for which attempts held a device, from claim to end, waiting included: GPU hours, and on a CPU "
+    "core hours, times the threads of the attempt. What several share counts once. Processor time was not measured."
+)
+
+
 def _said(one: Hours) -> str:
-    """`12.4 core hours on cpu (AMD EPYC)`."""
-    return f"{hour(one.total)} {'core ' if one.device.startswith('cpu') else ''}hours on {one.device}"
+    """`cpu (AMD EPYC) for 12.4 core hours`."""
+    return f"{one.device} for {hour(one.total)} {'core' if one.device.startswith('cpu') else 'GPU'} hours"
 
 
 def hour(value: float) -> str:

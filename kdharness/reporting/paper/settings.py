@@ -5,11 +5,13 @@ What holds of a row on a pair: what its own block says, else what the pair's blo
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdharness.reporting import names
 from kdharness.reporting.latex import escape
+from kdharness.reporting.methods import is_published
+from kdharness.reporting.placing import assign
 
 EVERYWHERE = "All rows and pairs, unless a block below says otherwise"
 
@@ -29,15 +31,24 @@ class Constants:
     values: Mapping[str, Any]
     """By flat name: `kd.temperature`, `recipe.lr`, `teacher.1`."""
     sources: Mapping[str, str]
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    """What tells it from the other rows of its entry."""
 
 
 @dataclass(frozen=True)
 class Line:
     name: str
     value: str
+    row: str
+    """Which of an entry's rows it is about, by the axis that decides it: `temperature=2`; empty: all of them."""
     pairs: tuple[str, ...]
     """The pairs that it holds for; none: for all that the block is about."""
     source: str
+
+    @property
+    def where(self) -> str:
+        """`all`, `temperature=2: all`."""
+        return f"{self.row}: " * bool(self.row) + (", ".join(self.pairs) or "all")
 
 
 @dataclass(frozen=True)
@@ -46,13 +57,13 @@ class Block:
     lines: tuple[Line, ...]
 
 
-def of_search(spec: Mapping[str, Any]) -> Constants:
+def of_search(spec: Mapping[str, Any]) -> Block:
     """What a search chose from, as it is recorded."""
     axes = ", ".join(f"{name}={value}" for name, value in spec["axes"].items())
-    told = {name: spec[name] for name in ("draws", "sampler", "maximize", "validation")}
-    ranges = {name: _range(form) for name, form in spec["ranges"].items()}
-    label = spec["label"] + (f" ({axes})" if axes else "")
-    return Constants(label, ", ".join(spec["pairs"]), "", {**ranges, **told}, dict.fromkeys(ranges, "searched"))
+    pairs = ", ".join(map(names.pair, spec["pairs"]))
+    ranges = [Line(name, _range(form), "", (), "searched") for name, form in spec["ranges"].items()]
+    told = [Line(name, exact(spec[name]), "", (), "") for name in ("draws", "sampler", "maximize", "validation")]
+    return Block(spec["label"] + (f" ({axes})" if axes else "") + f", on {pairs}", (*ranges, *told))
 
 
 def _range(form: Mapping[str, Any]) -> str:
@@ -70,7 +81,7 @@ def blocks(settings: Sequence[Constants]) -> list[Block]:
     labels, pairs = (list(dict.fromkeys(place[side] for place in places)) for side in (0, 1))
     shared: list[Line] = []
     of_pair: dict[str, list[Line]] = {pair: [] for pair in pairs}
-    of_row: dict[str, dict[str, dict[str, tuple[Sourced, ...]]]] = {label: {} for label in labels}
+    of_row: dict[str, dict[str, dict[str, Mapping[Sourced, str]]]] = {label: {} for label in labels}
     for name in dict.fromkeys(name for one in settings for name in one.values):
         told = {place: _told(here, name) for place, here in places.items()}
         usual, agreed = _agreed(told, name, settings)
@@ -80,8 +91,8 @@ def blocks(settings: Sequence[Constants]) -> list[Block]:
             of_pair[pair].append(_line(name, value, ()))
         for (label, pair), here in told.items():
             expected = agreed.get(pair, usual)
-            if here != (() if expected is None else (expected,)):
-                of_row[label].setdefault(name, {})[pair] = here or (ABSENT,)
+            if list(here) != ([] if expected is None else [expected]):
+                of_row[label].setdefault(name, {})[pair] = here or {ABSENT: ""}
     made = [Block(EVERYWHERE, tuple(shared))]
     made += [Block(names.pair(pair), tuple(of_pair[pair])) for pair in pairs]
     for label in labels:
@@ -90,23 +101,52 @@ def blocks(settings: Sequence[Constants]) -> list[Block]:
     return [block for block in made if block.lines]
 
 
-def _told(settings: Sequence[Constants], name: str) -> tuple[Sourced, ...]:
-    """The distinct values of a constant at one place: several where an axis varies it, none where nobody has it."""
-    return tuple(dict.fromkeys((one.values[name], _source(one, name)) for one in settings if name in one.values))
+def _told(settings: Sequence[Constants], name: str) -> Mapping[Sourced, str]:
+    """The distinct values of a constant at one place with the rows that have them: several where an axis varies it."""
+    found: dict[Sourced, list[Constants]] = {}
+    for one in sorted(settings, key=_along_axes):
+        if name in one.values:
+            found.setdefault((one.values[name], _source(one, name)), []).append(one)
+    if len(found) == 1:
+        return dict.fromkeys(found, "")
+    return dict(zip(found, _rows(list(found.values())), strict=True))
+
+
+def _along_axes(one: Constants) -> list[float]:
+    """Sorts numbers by size, as the rows of a table; words stay in the order of the study."""
+    values = one.axes.values()
+    return [value if isinstance(value, int | float) and not isinstance(value, bool) else 0.0 for value in values]
+
+
+def _rows(groups: Sequence[Sequence[Constants]]) -> list[str]:
+    """How each group is called: by the values of one axis if it tells the groups apart, else of all axes."""
+    axes = list(dict.fromkeys(axis for group in groups for one in group for axis in one.axes))
+    for chosen in [*([axis] for axis in axes), axes]:
+        rows = [list(dict.fromkeys(_row(one, chosen) for one in group)) for group in groups]
+        if sum(map(len, rows)) == len({row for each in rows for row in each}):
+            return ["; ".join(each) for each in rows]
+    return [""] * len(groups)
+
+
+def _row(one: Constants, axes: Sequence[str]) -> str:
+    return ", ".join(assign(axis, one.axes[axis]) for axis in axes if axis in one.axes)
 
 
 def _source(one: Constants, name: str) -> str:
     """Where the value came from; the pair is not repeated, so that what pairs have in common stands in one line."""
     source = one.sources.get(name, "")
+    method = source.removeprefix("default of ")
+    if method != source and not is_published(method):
+        return f"{source}, a plug-in"
     return source.replace(f" for {one.pair}", " for the pair").replace(f"at {one.pair},", "at the pair,")
 
 
 def _agreed(
-    told: Mapping[tuple[str, str], tuple[Sourced, ...]], name: str, settings: Sequence[Constants]
+    told: Mapping[tuple[str, str], Mapping[Sourced, str]], name: str, settings: Sequence[Constants]
 ) -> tuple[Sourced | None, dict[str, Sourced]]:
     """The usual value, None where few have the constant or it is one method's own; by pair what most rows have else."""
     own = any(name.startswith(("distiller", f"{one.distiller}.")) for one in settings if name in one.values)
-    single = {place: here[0] for place, here in told.items() if len(here) == 1}
+    single = {place: next(iter(here)) for place, here in told.items() if len(here) == 1}
     if own or 2 * len(single) <= len(told):
         return None, {}
     usual = Counter(single.values()).most_common(1)[0][0]
@@ -119,18 +159,18 @@ def _agreed(
     }
 
 
-def _row_lines(of_row: Mapping[str, Mapping[str, tuple[Sourced, ...]]], whole: set[str]) -> Iterator[Line]:
+def _row_lines(of_row: Mapping[str, Mapping[str, Mapping[Sourced, str]]], whole: set[str]) -> Iterator[Line]:
     for name, by_pair in of_row.items():
-        alike: dict[Sourced, list[str]] = {}
+        alike: dict[tuple[Sourced, str], list[str]] = {}
         for pair, here in by_pair.items():
-            for value in here:
-                alike.setdefault(value, []).append(pair)
-        for value, pairs in alike.items():
-            yield _line(name, value, () if set(pairs) == whole else tuple(pairs))
+            for value, row in here.items():
+                alike.setdefault((value, row), []).append(pair)
+        for (value, row), pairs in alike.items():
+            yield _line(name, value, () if set(pairs) == whole else tuple(pairs), row)
 
 
-def _line(name: str, value: Sourced, pairs: tuple[str, ...]) -> Line:
-    return Line(name, exact(value[0]), tuple(map(names.pair, pairs)), value[1])
+def _line(name: str, value: Sourced, pairs: tuple[str, ...], row: str = "") -> Line:
+    return Line(name, exact(value[0]), row, tuple(map(names.pair, pairs)), value[1])
 
 
 def exact(value: Any) -> str:
@@ -144,11 +184,11 @@ def settings(parts: Iterable[tuple[str, Sequence[Block]]], caption: str, label: 
     """The appendix: one long table, a part for the rows, the teachers and the searches each."""
     lines = [
         r"% \usepackage{booktabs,longtable}; in a document of two columns: \onecolumn before, \twocolumn after",
-        r"{\footnotesize\setlength{\tabcolsep}{4pt}",
-        r"\begin{longtable}{@{}llp{0.22\linewidth}p{0.28\linewidth}@{}}",
+        r"{\footnotesize\sloppy\setlength{\tabcolsep}{4pt}",
+        r"\begin{longtable}{@{}p{0.27\linewidth}p{0.17\linewidth}p{0.23\linewidth}p{0.25\linewidth}@{}}",
         rf"\caption{{{escape(caption)}}}\label{{{label}}}\\",
-        r"\toprule Constant & Value & Pairs & Source \\ \midrule \endfirsthead",
-        r"\toprule Constant & Value & Pairs & Source \\ \midrule \endhead",
+        r"\toprule Constant & Value & Rows and pairs & Source \\ \midrule \endfirsthead",
+        r"\toprule Constant & Value & Rows and pairs & Source \\ \midrule \endhead",
         r"\bottomrule \endfoot",
     ]
     for title, found in parts:
@@ -157,8 +197,7 @@ def settings(parts: Iterable[tuple[str, Sequence[Block]]], caption: str, label: 
                 lines.append(rf"\addlinespace \multicolumn{{4}}{{@{{}}l}}{{\bfseries {escape(title)}}} \\*")
             lines.append(rf"\addlinespace \multicolumn{{4}}{{@{{}}l}}{{\itshape {escape(block.title)}}} \\*")
             lines += [
-                " & ".join([*map(_cell, (one.name, one.value, ", ".join(one.pairs), one.source))]) + r" \\"
-                for one in block.lines
+                " & ".join([*map(_cell, (one.name, one.value, one.where, one.source))]) + r" \\" for one in block.lines
             ]
     return "\n".join([*lines, r"\end{longtable}}", ""])
 

@@ -1,16 +1,14 @@
 """The setup paragraph: data, schedule, augmentation, teachers, seeds, protocol, statistics, hardware, as LaTeX."""
 
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from kdharness.core.records import Recipe, Spread
 from kdharness.reporting import names
 from kdharness.reporting.comparing import ENOUGH
+from kdharness.reporting.datasets import known_datasets
 from kdharness.reporting.latex import escape
 from kdharness.reporting.wording import DATASETS as WARNINGS
 from kdharness.reporting.wording import SPREADS
@@ -67,6 +65,8 @@ class Setup:
     spreads: tuple[Spread, ...]
     tested: bool
     """Whether a table has a test against its baseline."""
+    plugins: tuple[str, ...] = ()
+    """Methods that no paper known here stands behind."""
     searches: tuple[Mapping[str, Any], ...] = ()
     """As they are recorded."""
     devices: Mapping[str, int] = field(default_factory=dict)
@@ -75,12 +75,6 @@ class Setup:
     """Of the packages that the runs used."""
     commit: str | None = None
     """Of kdharness."""
-
-
-@cache
-def known_datasets() -> Mapping[str, Mapping[str, Any]]:
-    """By name what a paragraph says of a dataset: printed, train, test, classes, pixels, cite."""
-    return tomllib.loads(resources.files("kdharness.reporting.paper").joinpath("datasets.toml").read_text("utf-8"))
 
 
 def cited(setup: Setup) -> set[str]:
@@ -224,7 +218,8 @@ def _protocol(setup: Setup) -> Iterator[str]:
 
 def _search(setup: Setup) -> Iterator[str]:
     if not setup.searches:
-        yield escape("No constant was searched for: each comes from its paper or stands in the settings.")
+        own = f", is a default of the plug-in{_s(setup.plugins)} {_listed(setup.plugins)}" if setup.plugins else ""
+        yield escape(f"No constant was searched for: each comes from its paper{own} or stands in the settings.")
         return
     for one in setup.searches:
         by = SAMPLERS.get(one["sampler"], one["sampler"])

@@ -64,7 +64,7 @@ def printed_for(run: Run, metric: str, values: Sequence[Printed]) -> Printed | N
         and is_pair(one, run)
         and all(_KNOWN_BY.get(axis, axis.removeprefix("recipe.")) in one.setting for axis in run.axes)
     ]
-    alike = [one for one in here if not differences(one, run)]
+    alike = [one for one in here if not differences_of(one, run)]
     found = alike or here
     return found[0] if len({one.text for one in found}) == 1 else None
 
@@ -82,28 +82,32 @@ def is_pair(printed: Printed, run: Run) -> bool:
     return not printed.teacher or printed.teacher == model_of(run.teacher)
 
 
-def differences(printed: Printed, run: Run) -> list[str]:
-    """In what is known of both, where they were trained otherwise: `temperature 2 in print, 4 here`."""
-    ours = dict(_ours(run))
+def differences_of(printed: Printed, run: Run) -> list[str]:
+    """See `differences`."""
+    return differences(printed, run.distiller, run.recipe, run.constants)
+
+
+def differences(printed: Printed, distiller: str, recipe: Mapping[str, Any], constants: Mapping[str, Any]) -> list[str]:
+    """In what is known of both, where they were trained otherwise: `temperature: theirs 2, ours 4`."""
+    ours = dict(_ours(distiller, recipe, constants))
     return [
-        f"{name.replace('_', ' ')} {value} in print, {ours[name]} here"
+        f"{name.replace('_', ' ')}: theirs {value}, ours {ours[name]}"
         for name, value in printed.setting.items()
         if name in ours and not _same(_PREPROCESS.get(value, value) if name == "preprocess" else value, ours[name])
     ]
 
 
-def _ours(run: Run) -> Iterator[tuple[str, Any]]:
-    """The run's values under the names of printed settings."""
+def _ours(distiller: str, recipe: Mapping[str, Any], constants: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Ours under the names of printed settings."""
     for name in ("epochs", "batch_size", "lr"):
-        if name in run.recipe:
-            yield name, run.recipe[name]
-    constants: Mapping[str, Any] = run.constants
+        if name in recipe:
+            yield name, recipe[name]
     names = {"temperature": "temperature", "ce_weight": "lambda_ce", "standardize": "preprocess"}
-    names[_WEIGHTS.get(run.distiller, "")] = "lambda_kd"
+    names[_WEIGHTS.get(distiller, "")] = "lambda_kd"
     for own, theirs in names.items():
         if own in constants:
             yield theirs, constants[own]
-    if constants.get("tckd_weight") and "nckd_weight" in constants and run.distiller == "dkd":
+    if constants.get("tckd_weight") and "nckd_weight" in constants and distiller == "dkd":
         yield "dkd_beta", constants["nckd_weight"] / constants["tckd_weight"]
 
 

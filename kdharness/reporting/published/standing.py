@@ -11,7 +11,7 @@ from kdharness.reporting.cells import Cells, Group, Groups
 from kdharness.reporting.footnotes import Marks
 from kdharness.reporting.methods import printed_method
 from kdharness.reporting.published.comparison import standard_errors, verdict_of
-from kdharness.reporting.published.matching import differences, is_pair, method_of, model_of, printed_for, when_of
+from kdharness.reporting.published.matching import differences_of, is_pair, method_of, model_of, printed_for, when_of
 from kdharness.reporting.published.values import Printed, Registry
 from kdharness.reporting.table import Beside, Cell, Filled, Head, Table
 
@@ -37,7 +37,7 @@ class PrintedTables:
             if spec.published or spec.fill:
                 raise BadInput("printed numbers were asked for, but none were given to the table")
             return cls(None)
-        beside = registry.table(spec.published) if spec.published else ()
+        beside = tuple(map(registry.settled, registry.table(spec.published))) if spec.published else ()
         return cls(registry, beside, tuple((fill, registry.table(fill.table)) for fill in spec.fill))
 
 
@@ -55,7 +55,7 @@ def set_beside(cells: Cells, groups: Groups, printed: PrintedTables, marks: Mark
 
 def _beside(cell: Cell, group: Group, printed: Printed, registry: Registry, marks: Marks) -> Beside:
     selection, when = registry.selection(printed), when_of(group.metric)[1]
-    departures = differences(printed, group.runs[0])
+    departures = differences_of(printed, group.runs[0])
     notes = [marks.of(f"{printed.place}: {note.text}") for note in registry.notes(printed)]
     reason = ""
     if cell.mean is None:

@@ -6,7 +6,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -86,6 +86,8 @@ class Contradiction:
     selects: Mapping[str, tuple[str, ...]]
     unusable: bool = False
     """The cells are shown, but neither compared nor filled in."""
+    released: Mapping[str, Any] = field(default_factory=dict)
+    """What the released code has of their settings, where the paper says otherwise."""
 
     def holds(self, printed: Printed) -> bool:
         return all(
@@ -135,6 +137,11 @@ class Registry:
 
     def is_usable(self, printed: Printed) -> bool:
         return not any(one.unusable for one in self.notes(printed))
+
+    def settled(self, printed: Printed) -> Printed:
+        """The number with the settings that ours is compared by: the released code's, where a note knows them."""
+        released = {name: value for note in self.notes(printed) for name, value in note.released.items()}
+        return replace(printed, setting={**printed.setting, **released}) if released else printed
 
     @cached_property
     def _originals(self) -> dict[tuple[str, ...], str]:
@@ -193,8 +200,8 @@ def _sources(found: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def _contradiction(said: Mapping[str, Any]) -> Contradiction:
-    selects = {name: _listed(value) for name, value in said.items() if name not in ("text", "unusable")}
-    return Contradiction(said["text"], selects, said.get("unusable", False))
+    selects = {name: _listed(value) for name, value in said.items() if name not in ("text", "unusable", "released")}
+    return Contradiction(said["text"], selects, said.get("unusable", False), said.get("released", {}))
 
 
 def _listed(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kdharness.core.errors import StudyError
 from kdharness.core.records import WantedRun
-from kdharness.reporting.budgets import PAPERS
+from kdharness.reporting.budgets import unsearched
 from kdharness.study.expand import Expansion
 from kdharness.study.resolve import Template
 from kdharness.study.searching.course import Point, Stand
@@ -43,7 +43,10 @@ def paper_runs(expansion: Expansion, templates: Sequence[Template], axes: Mappin
             runs += _runs(expansion, one, {name: value for name, value in axes.items() if name in one.axes})
         except StudyError:
             return []
-    named = [replace(run, label=f"{run.label}, {PAPERS}") if run.purpose == "final" else run for run in runs]
+    named = [
+        replace(run, label=f"{run.label}, {unsearched(run.setting.distiller)}") if run.purpose == "final" else run
+        for run in runs
+    ]
     return teacher_runs(expansion.teachers, named) + named
 
 

@@ -1,0 +1,28 @@
+"""How many settings of each row had their test score revealed: whoever picks the best of several flatters himself."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Ledger = Mapping[tuple[str, str, str], int]
+"""How many settings had their test score revealed, by whichever study, by dataset, pair and distiller."""
+
+Tried = Mapping[str, int]
+"""The same by the label of a row, on the pair with the most."""
+
+
+def tried(frame: "pd.DataFrame", ledger: Ledger) -> dict[str, int]:
+    """Of the rows of a whole frame: what stands in another row of the same method was not tried for this one."""
+    final = frame[(frame["purpose"] == "final") & (frame["state"] == "complete") & (frame["distiller"] != "none")]
+    names = ("dataset", "pair", "distiller", "label", "setting_key")
+    methods: dict[tuple[str, str, str], dict[str, set[str]]] = {}
+    for dataset, pair, distiller, label, setting in zip(*(final[name] for name in names), strict=True):
+        methods.setdefault((dataset, pair, distiller), {}).setdefault(label, set()).add(setting)
+    found: dict[str, int] = {}
+    for method, rows in methods.items():
+        for label, own in rows.items():
+            others = set().union(*rows.values()) - own
+            found[label] = max(found.get(label, 0), ledger.get(method, 0) - len(others))
+    return found
