@@ -150,7 +150,7 @@ def _recipe(group: Sequence[Printed]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     epochs = {one.setting.get("epochs") for one in group}
     if epochs == {480}:
-        changes["epochs"] = 480
+        changes |= {"epochs": 480, "milestones": [150, 180, 210]}  # the drops stay where those of 240 epochs are
     if all(one.setting.get("augment") == "autoaugment" for one in group):
         changes["augment"] = "crop4-flip-autoaugment"
     return {"recipe": changes} if changes else {}

@@ -60,6 +60,12 @@ def test_the_plan_has_the_paper_s_settings(registry: Registry, tmp_path: Path) -
         assert here == [], (run.label, run.pair)
 
 
+def test_480_epochs_of_mlkd_keep_the_drops_of_240(registry: Registry) -> None:
+    ((study,), _) = studies_of(registry, "sun2024logit Table 2", cells=["mlkd: vgg13 -> vgg8"])
+    (row,) = study.rows
+    assert row.entry["recipe"] == {"epochs": 480, "milestones": [150, 180, 210]}
+
+
 def test_cells_are_chosen(registry: Registry) -> None:
     ((study,), _) = studies_of(registry, "sun2024logit Table 2", cells=["kd+ls: resnet32x4 -> resnet8x4"])
     assert study.pairs == ("resnet32x4 -> resnet8x4",) and [row.label for row in study.rows] == ["KD+LS"]
