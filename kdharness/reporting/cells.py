@@ -1,8 +1,9 @@
 """Runs become cells: each of one setting, one purpose, one teacher's weights and one metric."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from kdharness.reporting import names, statistics
@@ -37,24 +38,32 @@ Groups = dict[Key, Group]
 Cells = dict[Key, Cell]
 
 
-def distinct(runs: Sequence[Run]) -> list[Run]:
-    """Without the second appearance of a run that several studies ask for at the same place."""
-    seen: dict[tuple[Any, ...], Run] = {}
+def alike(runs: Iterable[Run]) -> list[list[Run]]:
+    """The seeds of each setting under one label of a study, for one pair: what shares a place.
+
+    Without the second appearance of a run that several studies ask for at the same place.
+    """
+    found: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        seen.setdefault((run.run_id, run.label, run.pair, tuple(run.axes.items())), run)
-    return list(seen.values())
+        found[run.study, run.label, run.pair, run.setting_key].append(run)
+    seen: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    several = len({study for study, *_ in found}) > 1
+    for (_, *same), seeds in found.items() if several else ():
+        shown = seen[(*same, *seeds[0].axes.items())]
+        seeds[:] = [run for run in seeds if run.run_id not in shown]
+        shown.update(run.run_id for run in seeds)
+    return [seeds for seeds in found.values() if seeds]
 
 
-def split(runs: Sequence[Run], layout: Layout, metric: str, *, plain: bool = False) -> Groups:
-    """Runs by panel, row and column; where several settings would meet, each gets a row of its own."""
+def split(runs: Sequence[Sequence[Run]], layout: Layout, metric: str, *, plain: bool = False) -> Groups:
+    """Alike runs by panel, row and column; where several settings would meet, each gets a row of its own."""
     together: dict[Key, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    alike: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
-    for run in runs:  # the seeds of one setting under one label share their place
-        alike[run.study, run.label, run.pair, run.setting_key].append(run)
-    places = {same: layout.place(seeds[0], metric) for same, seeds in alike.items()}
-    for same, seeds in alike.items():
-        place = places[same]
-        together[place.panel.name, place.row.name, place.column.name][seeds[0].setting_key] += seeds
+    places: dict[tuple[str, str, str, str], Place] = {}
+    for seeds in runs:
+        first = seeds[0]
+        place = layout.place(first, metric)
+        places[first.study, first.label, first.pair, first.setting_key] = place
+        together[place.panel.name, place.row.name, place.column.name][first.setting_key] += seeds
     groups: Groups = {}
     for settings in together.values():
         buckets = [bucket for those in settings.values() for bucket in _by_weights(those, layout.spec.strict_numerics)]
@@ -63,12 +72,14 @@ def split(runs: Sequence[Run], layout: Layout, metric: str, *, plain: bool = Fal
             place = places[bucket[0].study, bucket[0].label, bucket[0].pair, bucket[0].setting_key]
             place = at_variant(place, layout, bucket[0], text, metric)
             key = place.panel.name, place.row.name, place.column.name
-            groups[key] = Group(place, metric, tuple(sorted(bucket, key=lambda run: run.seed)), plain)
+            groups[key] = Group(place, metric, tuple(sorted(bucket, key=attrgetter("seed"))), plain)
     return groups
 
 
 def _by_weights(runs: Sequence[Run], by_numerics: bool) -> list[list[Run]]:
     """One setting's runs by the weights they were fed (and by numerics); those without yet join the largest group."""
+    if not by_numerics and len({run.teacher_sha256 for run in runs} - {None}) < 2:
+        return [list(runs)]
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     waiting: list[Run] = []
     for run in runs:

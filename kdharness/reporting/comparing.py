@@ -1,7 +1,6 @@
 """Differences between rows: to the baseline with its test, and to the row that each names."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from kdharness.core.errors import BadInput
 from kdharness.reporting import statistics
@@ -58,8 +57,7 @@ def compare(cells: Cells, groups: Groups, baseline: Entry | None, *, paired: boo
             compared[key] = here
             continue
         other = _against(group.place.entry, group.runs[0].against, entries)
-        compared[key] = replace(
-            here,
+        compared[key] = here._replace(
             delta=_delta(here, base, baseline, group),
             p_value=p_values.get(key),
             q_value=adjusted.get(key),

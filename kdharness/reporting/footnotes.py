@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdharness.core.records import Smoke
@@ -89,7 +89,7 @@ def footnotes(
             notes.append(
                 marks.of(f"{runs[0].unpublished} released no constants for this pair: its general ones stand here")
             )
-        noted[key] = replace(cell, notes=tuple(notes)) if notes else cell
+        noted[key] = cell._replace(notes=tuple(notes)) if notes else cell
     return noted, (_lost(lost, groups),) if lost else ()
 
 

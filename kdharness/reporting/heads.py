@@ -1,7 +1,7 @@
 """The heads of a table's rows and columns: names, groups, the teacher, the student alone."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from kdharness.core.records import TableSpec
@@ -62,7 +62,7 @@ def _cited(run: Run) -> str:
     return ",".join(dict.fromkeys(filter(None, [*cite_key(run.distiller).split(","), *preset_keys(run.sources)])))
 
 
-def alone_accuracies(runs: Sequence[Run]) -> Alone:
+def alone_accuracies(runs: Iterable[Run]) -> Alone:
     """Of the final runs of `none`, one setting a student; None where there are several or none is finished."""
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:

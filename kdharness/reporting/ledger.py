@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from kdharness.reporting.runs import Columns, columns_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,16 +15,18 @@ Tried = Mapping[str, int]
 """The same by the label of a row, on the pair with the most."""
 
 
-def tried(frame: "pd.DataFrame", ledger: Ledger) -> dict[str, int]:
+def tried(frame: "pd.DataFrame | Columns", ledger: Ledger) -> dict[str, int]:
     """Of the rows of a whole frame: what stands in another row of the same method was not tried for this one."""
-    final = frame[(frame["purpose"] == "final") & (frame["state"] == "complete") & (frame["distiller"] != "none")]
-    names = ("dataset", "pair", "distiller", "label", "setting_key")
+    columns = columns_of(frame)
+    names = ("dataset", "pair", "distiller", "label", "setting_key", "purpose", "state")
     methods: dict[tuple[str, str, str], dict[str, set[str]]] = {}
-    for dataset, pair, distiller, label, setting in zip(*(final[name] for name in names), strict=True):
-        methods.setdefault((dataset, pair, distiller), {}).setdefault(label, set()).add(setting)
+    for dataset, pair, distiller, label, setting, *how in zip(*(columns[name] for name in names), strict=True):
+        if how == ["final", "complete"] and distiller != "none":
+            methods.setdefault((dataset, pair, distiller), {}).setdefault(label, set()).add(setting)
     found: dict[str, int] = {}
     for method, rows in methods.items():
+        settings = set().union(*rows.values())
         for label, own in rows.items():
-            others = set().union(*rows.values()) - own
+            others = settings - own
             found[label] = max(found.get(label, 0), ledger.get(method, 0) - len(others))
     return found

@@ -60,6 +60,7 @@ def model(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
 def pair(name: str) -> str:
     """`resnet20 -> resnet8` -> `ResNet20 → ResNet8`, and either side alone; ensembles keep their `+`."""
     sides = [" + ".join(model(part.strip()) for part in side.split("+")) for side in name.split("->")]
@@ -71,11 +72,13 @@ def axis(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
 
 
+@lru_cache(maxsize=1024)
 def is_percent(metric: str) -> bool:
     """Whether the metric is a part of the images, stored and printed in percent."""
     return _PERCENT.search(metric) is not None
 
 
+@lru_cache(maxsize=1024)
 def decimals(metric: str) -> int:
     """How many digits behind the point are printed."""
     if _COUNT.search(metric):
@@ -83,11 +86,13 @@ def decimals(metric: str) -> int:
     return 2 if is_percent(metric) or _TIME.search(metric) or metric.endswith("_seconds") else 4
 
 
+@lru_cache(maxsize=1024)
 def has_direction(metric: str) -> bool:
     """Whether one end of its scale is the better one: entropy has none, and no cell of it is best."""
     return _NO_DIRECTION.search(metric) is None
 
 
+@lru_cache(maxsize=1024)
 def lower_is_better(metric: str) -> bool:
     """Whether the smaller value is the better one."""
     return _LOWER_IS_BETTER.search(metric) is not None

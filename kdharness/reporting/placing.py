@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from kdharness.core.errors import BadInput
@@ -83,7 +84,8 @@ class Layout:
         for run in runs:
             here = (studies.index(run.study), run.row)
             self.entry_order[run.label] = min(here, self.entry_order.get(run.label, here))
-            self.pair_order.setdefault(self._pair(run), len(self.pair_order))
+            self.pair_order.setdefault(self._pair(run.dataset, run.pair), len(self.pair_order))
+        self.pair_side, self.entry_side = cache(self._pair_side), cache(self._entry_side)  # many runs share them
 
     def place(self, run: Run, metric: str, variant: str = "") -> Place:
         """The coordinates of `run` in the table's part for `metric`."""
@@ -120,18 +122,17 @@ class Layout:
         if side == "metric":
             return Side(metric, names.short_metric(metric), (side, self.metric_order[metric]))
         if side == "pair":
-            pair = self._pair(run)
-            prefix = f"{run.dataset}: " if self.several_datasets else ""
-            return Side(pair, prefix + names.pair(run.pair), (side, self.pair_order[pair]))
+            return self.pair_side(run.dataset, run.pair)
         if side == "distiller":
-            values = tuple(self._order(axis, value) for axis, value in entry.axes)
-            order = (self.entry_order[run.label], run.label, values)
-            name = entry_name(entry)
-            return Side(name, name + (" (ours)" if run.ours else ""), (side, *order, entry.variant))
+            return self.entry_side(entry, run.ours)
         if side in ("student", "teacher", "group", "dataset"):
             name = getattr(run, side) or NOTHING
             printed = names.pair(name) if side in ("student", "teacher") else name
-            place = self.entry_order[run.label] if side == "group" else (self.pair_order[self._pair(run)],)
+            place = (
+                self.entry_order[run.label]
+                if side == "group"
+                else (self.pair_order[self._pair(run.dataset, run.pair)],)
+            )
             return Side(name, printed, (side, *place))
         for axis, value in run.axes.items():
             if side in (axis, f"{run.label}.{axis}"):
@@ -139,14 +140,25 @@ class Layout:
                 return Side(assign(axis, value), printed, (side, *self._order(axis, value)))
         return Side(NOTHING, NOTHING, (side, 2, 0.0))
 
+    def _pair_side(self, dataset: str, pair: str) -> Side:
+        name = self._pair(dataset, pair)
+        prefix = f"{dataset}: " if self.several_datasets else ""
+        return Side(name, prefix + names.pair(pair), ("pair", self.pair_order[name]))
+
+    def _entry_side(self, entry: Entry, ours: bool) -> Side:
+        values = tuple(self._order(axis, value) for axis, value in entry.axes)
+        order = (self.entry_order[entry.label], entry.label, values)
+        name = entry_name(entry)
+        return Side(name, name + (" (ours)" if ours else ""), ("distiller", *order, entry.variant))
+
     def _order(self, axis: str, value: Any) -> tuple[int, float]:
         """Sorts numbers by size, then texts as the study has them; what has no value stands after them."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             return (0, float(value))
         return (1, float(self.text_order[axis, str(value)]))
 
-    def _pair(self, run: Run) -> str:
-        return f"{run.dataset}: {run.pair}" if self.several_datasets else run.pair
+    def _pair(self, dataset: str, pair: str) -> str:
+        return f"{dataset}: {pair}" if self.several_datasets else pair
 
 
 def within_of(spec: TableSpec) -> Within | None:

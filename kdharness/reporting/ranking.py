@@ -1,7 +1,7 @@
 """Who is best: marks in the cells, mean ranks over pairs, and the tests behind both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kdharness.core.records import TableSpec
 from kdharness.reporting import statistics
@@ -28,7 +28,7 @@ def rank(cells: Cells, groups: Groups, spec: TableSpec, *, paired: bool) -> Cell
         for key, score in scores.items():
             mark: Mark | None = "best" if score >= best - EQUAL else "second" if score >= second - EQUAL else None
             if mark is not None:
-                marked[key] = replace(cells[key], mark=mark)
+                marked[key] = cells[key]._replace(mark=mark)
         if spec.bold == "best":
             continue
         winner = max(scores, key=lambda key: scores[key])
@@ -38,7 +38,7 @@ def rank(cells: Cells, groups: Groups, spec: TableSpec, *, paired: bool) -> Cell
     adjusted = statistics.benjamini_hochberg(list(level.values()))
     for key, q_value in zip(level, adjusted, strict=True):
         if q_value >= 0.05:
-            marked[key] = replace(marked[key], mark="best")
+            marked[key] = marked[key]._replace(mark="best")
     return marked
 
 

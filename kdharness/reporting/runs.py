@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdharness.core.errors import BadInput
@@ -73,19 +74,38 @@ class Run(NamedTuple):
         return "excluded" if self.excluded else self.state
 
 
-def read(frame: "pd.DataFrame", metric: str, *, keep_excluded: bool = False) -> list[Run]:
-    """The frame's rows with the value of one metric, in the frame's order; without those of excluded runs."""
-    columns = {name: _plain(frame, name) for name in Run._fields if name != "value"}
+Columns = Mapping[str, Sequence[Any]]
+"""The frame's columns as lists of Python objects, with None for what is missing (NaN in a metric)."""
+
+
+def columns_of(frame: "pd.DataFrame | Columns") -> Columns:
+    """The columns of a frame; those that a frame lacks are all None."""
+    if isinstance(frame, Mapping):
+        return frame
+    missing = {name: [None] * len(frame) for name in IDENTITY if name not in frame.columns}
+    columns = missing | {str(name): _plain(frame, name) for name in frame.columns}
     for name in ("axes", "constants", "recipe"):
         columns[name] = [value or {} for value in columns[name]]
     columns["sources"] = [value or () for value in columns["sources"]]
     for name in ("mixed_numerics", "ours"):
         columns[name] = list(map(bool, columns[name]))
+    return columns
+
+
+def read(
+    frame: "pd.DataFrame | Columns", metric: str, purpose: Purpose | None = None, *, keep_excluded: bool = False
+) -> list[Run]:
+    """The rows (of one purpose) with the value of one metric, in the frame's order; excluded runs have no value."""
+    columns = dict(columns_of(frame))
+    columns["value"] = columns.get(metric) or [None] * len(columns["run_id"])
     columns["value"] = [
         _finite(value) if state == "complete" and (keep_excluded or not excluded) else None
-        for value, state, excluded in zip(_plain(frame, metric), columns["state"], columns["excluded"], strict=True)
+        for value, state, excluded in zip(columns["value"], columns["state"], columns["excluded"], strict=True)
     ]
-    return list(map(Run._make, zip(*(columns[name] for name in Run._fields), strict=True)))
+    rows: Iterable[Any] = zip(*(columns[name] for name in Run._fields), strict=True)
+    if purpose is not None:
+        rows = compress(rows, [one == purpose for one in columns["purpose"]])
+    return list(map(Run._make, rows))
 
 
 def is_row(name: str, labels: Collection[str]) -> bool:
@@ -117,9 +137,9 @@ def purpose_of(spec: TableSpec) -> Purpose:
     return "search" if searching == {True} else "final"
 
 
-def column_of(metric: str, spec: TableSpec, frame: "pd.DataFrame") -> str:
-    """The frame's column that the table shows for `metric`. Raises BadInput for one that no finished run has."""
-    known = [str(name) for name in frame.columns if name not in IDENTITY]
+def column_of(metric: str, spec: TableSpec, columns: Columns) -> str:
+    """The column that the table shows for `metric`. Raises BadInput for one that no finished run has."""
+    known = [name for name in columns if name not in IDENTITY]
     if metric.endswith(("_last", "_best")) and metric in known:
         return metric
     column = f"{metric}_{'last' if spec.select == 'last' else 'best'}"
@@ -127,8 +147,8 @@ def column_of(metric: str, spec: TableSpec, frame: "pd.DataFrame") -> str:
         return column
     if metric in known:
         return metric
-    same_purpose = bool(((frame["purpose"] == purpose_of(spec)) & (frame["state"] == "complete")).any())
-    if not same_purpose and metric.partition("_")[0] in ("test", "val", "train"):
+    finished = (purpose_of(spec), "complete") in zip(columns["purpose"], columns["state"], strict=True)
+    if not finished and metric.partition("_")[0] in ("test", "val", "train"):
         return column  # nothing is finished yet: a table without numbers is the right answer
     names = sorted({name.removesuffix("_last").removesuffix("_best") for name in known})
     near = difflib.get_close_matches(metric, names, n=1)
@@ -139,9 +159,7 @@ def column_of(metric: str, spec: TableSpec, frame: "pd.DataFrame") -> str:
 
 
 def _plain(frame: "pd.DataFrame", name: str) -> list[Any]:
-    """A column as Python objects, with None for every kind of missing value; all None if the frame lacks it."""
-    if name not in frame.columns:
-        return [None] * len(frame)
+    """A column as Python objects, with None for every kind of missing value."""
     missing = frame[name].isna()
     if not missing.any():
         return frame[name].tolist()

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from kdharness.core.records import Select, Spread
 
@@ -102,9 +103,11 @@ class Filled:
     """Marks of footnotes: another training budget, what contradicts it."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """The runs of one setting; never more than one setting, one purpose or one teacher's weights."""
+class Cell(NamedTuple):
+    """The runs of one setting; never more than one setting, one purpose or one teacher's weights.
+
+    A tuple, because a large table has 20,000 of them, and each is completed in several steps.
+    """
 
     row: str
     column: str
@@ -125,7 +128,7 @@ class Cell:
     decimals: int = 2
     plain: bool = False
     """A cost, printed as a number alone."""
-    states: Mapping[str, int] = field(default_factory=dict)
+    states: Mapping[str, int] = MappingProxyType({})
     """How many of the wanted runs are in which state; an excluded one is only `excluded`."""
     mark: Mark | None = None
     delta: Delta | None = None

@@ -1,19 +1,20 @@
 """From the tidy frame to a table: the steps in order."""
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Smoke, TableSpec
 from kdharness.reporting import footnotes, statistics, wording
-from kdharness.reporting.cells import Groups, cell, distinct, split
+from kdharness.reporting.cells import Groups, alike, cell, split
 from kdharness.reporting.comparing import baseline_of, compare
 from kdharness.reporting.heads import alone_accuracies, heads
 from kdharness.reporting.ledger import Tried
 from kdharness.reporting.placing import Layout, entry_name, within_of
 from kdharness.reporting.published.standing import PrintedTables, filled_in, set_beside
 from kdharness.reporting.ranking import mean_ranks, rank
-from kdharness.reporting.runs import TEACHER_METRIC, column_of, purpose_of, read, require_rows
+from kdharness.reporting.runs import TEACHER_METRIC, Columns, column_of, columns_of, purpose_of, read, require_rows
 from kdharness.reporting.smoke import as_printed, sentence
 from kdharness.reporting.table import Table
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def build_table(
-    frame: "pd.DataFrame",
+    frame: "pd.DataFrame | Columns",
     spec: TableSpec,
     *,
     registry: "Registry | None" = None,
@@ -32,7 +33,7 @@ def build_table(
     tried: Tried | None = None,
     smoke: Smoke | None = None,
 ) -> Table:
-    """The table that `spec` asks of the frame of one or several studies, finished or not.
+    """The table that `spec` asks of the frame (or its columns) of one or several studies, finished or not.
 
     A cell holds the runs of one setting taught by one teacher's weights; where several would meet, the row is split
     by what differs. `paired` tests by seed. Printed values need the registry, a word on picks by test what was `tried`.
@@ -40,18 +41,22 @@ def build_table(
     printed table that is not there, and for best-val over final runs.
     """
     purpose = purpose_of(spec)
-    metrics = [column_of(metric, spec, frame) for metric in spec.metrics]
+    columns_read = columns_of(frame)
+    metrics = [column_of(metric, spec, columns_read) for metric in spec.metrics]
     costs = metrics[len(spec.measures) :]
-    of_purpose = frame[frame["purpose"] == purpose]
-    taught = read(frame[frame["purpose"] == "teacher"], TEACHER_METRIC, keep_excluded=True)
+    taught = read(columns_read, TEACHER_METRIC, "teacher", keep_excluded=True)
     teachers = {run.run_id: run for run in taught}
-    require_rows(spec.only, frame.loc[frame["purpose"] != "teacher", "label"])
-    known = {metric: distinct(read(of_purpose, metric)) for metric in metrics}
-    runs = {metric: [run for run in each if run.label in spec.only or not spec.only] for metric, each in known.items()}
-    shown = runs[metrics[0]]
+    if spec.only:
+        of_rows = zip(columns_read["label"], columns_read["purpose"], strict=True)
+        require_rows(spec.only, (label for label, whose in of_rows if whose != "teacher"))
+    known = {metric: alike(read(columns_read, metric, purpose)) for metric in metrics}
+    runs = {
+        metric: [one for one in each if one[0].label in spec.only or not spec.only] for metric, each in known.items()
+    }
+    shown = [run for seeds in runs[metrics[0]] for run in seeds]
     if not shown:
-        raise BadInput(f"no {purpose} runs to show", where=", ".join(sorted({str(study) for study in frame["study"]})))
-    layout = Layout(spec, shown, metrics)
+        raise BadInput(f"no {purpose} runs to show", where=", ".join(sorted(set(columns_read["study"]))))
+    layout = Layout(spec, [seeds[0] for seeds in runs[metrics[0]]], metrics)
     groups: Groups = {}
     for metric in metrics:
         groups |= split(runs[metric], layout, metric, plain=metric in costs)
@@ -63,7 +68,7 @@ def build_table(
     in_print = as_printed(groups, smoke) if smoke is not None else groups
     cells = set_beside(cells, in_print, printed, marks)
     cells, lost = footnotes.footnotes(cells, groups, teachers, marks)
-    alone = alone_accuracies(known[metrics[0]]) if metrics[0] == TEACHER_METRIC else {}
+    alone = alone_accuracies(chain.from_iterable(known[metrics[0]])) if metrics[0] == TEACHER_METRIC else {}
     rows = heads(groups, "rows", spec, teachers, alone)
     columns = heads(groups, "columns", spec, teachers, alone)
     row_at = {(head.panel, head.name): index for index, head in enumerate(rows)}

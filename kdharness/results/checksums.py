@@ -4,12 +4,14 @@ Whatever a table or figure prints, and no key vouches for, has a CRC-32 beside i
 writes the row. Final metrics have their own, of `encoding`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from kdharness.results import schema
 from kdharness.results.database import damaged
+from kdharness.results.encoding import row_crc
 
 COVERED: dict[type[schema.Table], tuple[str, ...]] = {
     schema.StudyText: ("study_id", "number", "text", "path", "spec"),
@@ -46,6 +48,14 @@ def refuse_changed(connection: Connection, table: type[schema.Table], rows: Colu
     found = connection.execute(changed.where(rows).limit(1)).first()
     if found is not None:
         raise damaged(f"a row of {table.__tablename__} ({', '.join(map(str, found))}) is not what was committed")
+
+
+def refuse_changed_columns(table: type[schema.Table], read: Mapping[str, Sequence[Any]]) -> None:
+    """The same of rows that were read, column by column: every covered one and `crc`, as they are stored."""
+    rows = zip(*(read[name] for name in COVERED[table]), strict=True)
+    for row, crc in zip(rows, read["crc"], strict=True):
+        if crc is not None and crc != row_crc(*row):
+            raise damaged(f"a row of {table.__tablename__} is not what was committed ({row[0]})")
 
 
 def refuse_holes(connection: Connection) -> None:

@@ -1,127 +1,140 @@
-"""Results column by column: what the tidy frame is made of. A study of 100,000 runs is read in seconds."""
+"""Results column by column: what tables and the tidy frame are made of. A study of 100,000 runs is read in seconds."""
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from math import nan
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Boolean, Connection, Integer, Select, select, type_coerce
 
 from kdharness.core.records import run_id_of
 from kdharness.results import schema
-from kdharness.results.checksums import refuse_changed, refuse_holes
+from kdharness.results.checksums import COVERED, refuse_changed, refuse_changed_columns, refuse_holes
 from kdharness.results.database import Database, damaged
-from kdharness.results.encoding import among, join_value, listing, metric_crc, moment
+from kdharness.results.encoding import among, join_value, listing, metric_crc
 from kdharness.results.studies import study_id_of
 
-_READ = {
-    "run_id": schema.Run.run_id, "setting_key": schema.Run.setting_key, "numerics_keys": schema.Run.numerics_keys,
-    "seed": schema.Run.seed, "purpose": schema.StudyLabel.purpose, "dataset": schema.Setting.dataset,
-    "student": schema.StudyLabel.student, "teacher": schema.StudyLabel.teacher, "pair": schema.StudyLabel.pair,
-    "label": schema.StudyLabel.label, "group": schema.StudyLabel.group_name, "row": schema.StudyLabel.row,
-    "axes": schema.StudyLabel.axes, "against": schema.StudyLabel.against, "ours": schema.StudyLabel.ours,
-    "distiller": schema.Setting.distiller, "state": schema.Run.state, "attempts": schema.Run.attempts,
-    "weights_sha256": schema.Run.weights_sha256, "teacher_sha256": schema.Run.teacher_sha256,
-    "device": schema.Run.device, "started": schema.Run.started_ms, "finished": schema.Run.finished_ms,
-    "teacher_run_id": schema.StudyLabel.teacher_run_id, "epochs": schema.Setting.epochs,
-    "provenance": schema.StudyLabel.provenance,
-}  # fmt: skip
-"""What is read for every run that a study shows."""
+_LABELS = [(schema.StudyLabel, name) for name in (*COVERED[schema.StudyLabel], "crc")]
+_RUNS = [
+    *((table, name) for table in (schema.StudyRun, schema.Run) for name in (*COVERED[table], "crc")),
+    (schema.Run, "setting_key"),
+    (schema.Run, "seed"),
+]
+"""What is read of every label and run of a study, as it is stored."""
+
+Read = Mapping[tuple[type[schema.Table], str], Sequence[Any]]
+"""Column by column."""
 
 
 def columns(database: Database, study: str, metrics: Collection[str] | None) -> dict[str, list[Any]]:
     """See Store.columns."""
+    run_of, label_of = schema.StudyRun.study_run_id, schema.StudyLabel.study_run_id
+    in_order = (schema.StudyLabel.extended, schema.StudyLabel.study_label_id)
     with database.read() as connection:
         refuse_holes(connection)
         study_id = study_id_of(connection, study)
-        shown = (
-            select(*_READ.values())
-            .select_from(schema.StudyLabel)
-            .join(schema.StudyRun, schema.StudyRun.study_run_id == schema.StudyLabel.study_run_id)
-            .join(schema.Run, schema.Run.run_id == schema.StudyRun.run_id)
-            .join(schema.Setting, schema.Setting.setting_key == schema.Run.setting_key)
-            .where(schema.StudyRun.study_id == study_id)
-            .order_by(schema.StudyLabel.extended, schema.StudyLabel.study_label_id)
-        )
-        rows = connection.execute(shown).all()
-        labels = select(func.count()).select_from(schema.StudyLabel).join(schema.StudyRun)
-        if connection.scalar(labels.where(schema.StudyRun.study_id == study_id)) != len(rows):
-            raise damaged(f"runs of the study {study} have lost their settings")
-        read = dict(zip(_READ, map(list, zip(*rows, strict=True)), strict=True)) if rows else {n: [] for n in _READ}
-        settings = _settings(connection, set(read["setting_key"]))
+        asked = schema.StudyRun.study_id == study_id
+        of_runs = _select(_RUNS).join(schema.Run, schema.Run.run_id == schema.StudyRun.run_id).where(asked)
+        of_labels = _select(_LABELS).join(schema.StudyRun, run_of == label_of).where(asked).order_by(*in_order)
+        runs, labels = _read(connection, _RUNS, of_runs), _read(connection, _LABELS, of_labels)
+        settings = _settings(connection, set(runs[schema.Run, "setting_key"]))
         values = _metrics(connection, study_id, metrics)
-        runs = select(schema.StudyRun.run_id).where(schema.StudyRun.study_id == study_id)
-        refuse_changed(connection, schema.StudyRun, schema.StudyRun.study_id == study_id)
-        refuse_changed(connection, schema.Run, schema.Run.run_id.in_(runs))
-        asked = select(schema.StudyRun.study_run_id).where(schema.StudyRun.study_id == study_id)
-        refuse_changed(connection, schema.StudyLabel, schema.StudyLabel.study_run_id.in_(asked))
-        refuse_changed(connection, schema.Exclusion, schema.Exclusion.run_id.in_(runs))
+        ids = select(schema.StudyRun.run_id).where(asked)
+        refuse_changed(connection, schema.Exclusion, schema.Exclusion.run_id.in_(ids))
         exclusions = select(schema.Exclusion.run_id, schema.Exclusion.reason)
         excluded = {one.run_id: one.reason for one in connection.execute(exclusions)}
-    for key, *said in zip(
-        read["setting_key"], *(read[name] for name in ("dataset", "distiller", "epochs")), strict=True
-    ):
-        form = settings[key]
-        if said != [form["dataset"], form["distiller"], form["recipe"]["epochs"]]:
-            raise damaged(f"the setting {key[:12]} is not what its key says")
-    for run_id, key, seed in zip(read["run_id"], read["setting_key"], read["seed"], strict=True):
+    for table, read in ((schema.StudyRun, runs), (schema.Run, runs), (schema.StudyLabel, labels)):
+        refuse_changed_columns(table, {name: column for (of, name), column in read.items() if of is table})
+    for run_id, key, seed in zip(*(runs[schema.Run, name] for name in ("run_id", "setting_key", "seed")), strict=True):
         if run_id != run_id_of(key, seed):
             raise damaged(f"the run {run_id} has another setting or seed than it was made with")
-    return _finished(study, read, settings, values, excluded)
+    places = {one: place for place, one in enumerate(runs[schema.StudyRun, "study_run_id"])}
+    if not places.keys() >= set(labels[schema.StudyLabel, "study_run_id"]):
+        raise damaged(f"runs of the study {study} are lost")
+    shown = [places[one] for one in labels[schema.StudyLabel, "study_run_id"]]
+    of_run = {name: [column[place] for place in shown] for (of, name), column in runs.items() if of is schema.Run}
+    of_label = {name: list(column) for (_, name), column in labels.items()}
+    return _finished(study, of_run, of_label, settings, values, excluded)
+
+
+def _select(names: Sequence[tuple[type[schema.Table], str]]) -> Select[Any]:
+    """As SQLite gives them: a truth value is a number."""
+    found = [getattr(table, name) for table, name in names]
+    return select(*(type_coerce(one, Integer) if isinstance(one.type, Boolean) else one for one in found)).select_from(
+        names[0][0]
+    )
+
+
+def _read(connection: Connection, names: Sequence[tuple[type[schema.Table], str]], asked: Select[Any]) -> Read:
+    rows = connection.execute(asked).all()
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
 
 
 def _finished(
     study: str,
-    read: dict[str, list[Any]],
+    run: Mapping[str, list[Any]],
+    label: Mapping[str, list[Any]],
     settings: Mapping[str, Any],
     values: Mapping[str, Mapping[str, float]],
     excluded: Mapping[str, str],
 ) -> dict[str, list[Any]]:
     """The columns as the frame has them, the metrics' after them."""
-    parsed: dict[str, Any] = {}  # axes, provenances and numerics repeat for every seed
-
-    def load(text: str) -> Any:
-        if text not in parsed:
-            parsed[text] = json.loads(text)
-        return parsed[text]
-
-    numerics, provenances = list(map(load, read.pop("numerics_keys"))), read.pop("provenance")
-    of_setting = [settings[key] for key in read["setting_key"]]
-    departs = {
-        key: departure(settings[key], teacher)
-        for key, teacher in zip(read["setting_key"], read["teacher"], strict=True)
+    keys, run_ids, teachers = run["setting_key"], run["run_id"], label["teacher"]
+    # axes, provenances and numerics repeat for every seed, and a setting for its labels
+    parsed = {text: json.loads(text) for text in {*label["axes"], *label["provenance"], *run["numerics_keys"]}}
+    facts = {
+        key: [form["dataset"], form["distiller"], form["recipe"]["epochs"], form["constants"], form["recipe"]]
+        for key, form in settings.items()
     }
+    datasets, distillers, epochs, constants, recipes = map(
+        list, zip(*map(facts.__getitem__, keys), strict=True) if keys else [()] * 5
+    )
+    departs = {one: departure(settings[one[0]], one[1]) for one in set(zip(keys, teachers, strict=True))}
     sources = {
-        (text, distiller): tuple(source for name, source in load(text).items() if name.startswith(f"{distiller}."))
-        for text, distiller in zip(provenances, read["distiller"], strict=True)
+        (text, distiller): tuple(source for name, source in parsed[text].items() if name.startswith(f"{distiller}."))
+        for text, distiller in set(zip(label["provenance"], distillers, strict=True))
     }
     return {
-        **read,
-        "study": [study] * len(numerics),
-        "numerics_key": [keys[-1] if keys else None for keys in numerics],
-        "mixed_numerics": [len(keys) > 1 for keys in numerics],
-        "axes": list(map(load, read["axes"])),
-        "unpublished": [load(text).get("unpublished") for text in provenances],
-        "sources": [sources[pair] for pair in zip(provenances, read["distiller"], strict=True)],
-        "started": list(map(moment, read["started"])),
-        "finished": list(map(moment, read["finished"])),
-        "constants": [form["constants"] for form in of_setting],
-        "recipe": [form["recipe"] for form in of_setting],
-        "excluded": list(map(excluded.get, read["run_id"])),
-        "departs": [departs[key] for key in read["setting_key"]],
-        **{name: [of.get(run_id, float("nan")) for run_id in read["run_id"]] for name, of in sorted(values.items())},
+        **{name: run[name] for name in ("run_id", "setting_key", "seed", "state", "attempts", "device")},
+        **{name: run[name] for name in ("weights_sha256", "teacher_sha256")},
+        **{name: label[name] for name in ("purpose", "student", "teacher", "teacher_run_id", "pair", "label", "row")},
+        "study": [study] * len(keys),
+        "group": label["group_name"],
+        "against": label["against"],
+        "ours": list(map(bool, label["ours"])),
+        "axes": [parsed[text] for text in label["axes"]],
+        "started": run["started_ms"],
+        "finished": run["finished_ms"],
+        "numerics_key": [parsed[text][-1] if parsed[text] else None for text in run["numerics_keys"]],
+        "mixed_numerics": [len(parsed[text]) > 1 for text in run["numerics_keys"]],
+        "dataset": datasets,
+        "distiller": distillers,
+        "epochs": epochs,
+        "constants": constants,
+        "recipe": recipes,
+        "unpublished": [parsed[text].get("unpublished") for text in label["provenance"]],
+        "sources": [sources[one] for one in zip(label["provenance"], distillers, strict=True)],
+        "excluded": list(map(excluded.get, run_ids)),
+        "departs": [departs[one] for one in zip(keys, teachers, strict=True)],
+        **{name: [of.get(run_id, nan) for run_id in run_ids] for name, of in sorted(values.items())},
     }
 
 
 def _settings(connection: Connection, keys: set[str]) -> dict[str, Any]:
-    """Setting key -> canonical form. Raises EnvironmentRefused for one that is not what its key says."""
+    """Setting key -> canonical form. Raises EnvironmentRefused for one that is lost, or not what its key says."""
     table = schema.Setting
     found = {}
-    asked = select(table.setting_key, table.canonical).where(table.setting_key.in_(among("keys")))
-    for key, canonical in connection.execute(asked, {"keys": listing(keys)}):
-        if hashlib.sha256(canonical.encode()).hexdigest() != key:
+    asked = select(table.setting_key, table.canonical, table.dataset, table.distiller, table.epochs).where(
+        table.setting_key.in_(among("keys"))
+    )
+    for key, canonical, *row in connection.execute(asked, {"keys": listing(keys)}).all():
+        if hashlib.sha256(canonical.encode()).hexdigest() == key:
+            found[key] = form = json.loads(canonical)
+        if key not in found or row != [form["dataset"], form["distiller"], form["recipe"]["epochs"]]:
             raise damaged(f"the setting {key[:12]} is not what its key says")
-        found[key] = json.loads(canonical)
+    if found.keys() != keys:
+        raise damaged("runs have lost their settings")
     return found
 
 
@@ -133,7 +146,7 @@ def _metrics(connection: Connection, study_id: int, names: Collection[str] | Non
     if names is not None:
         asked = asked.where(table.name.in_(sorted(names)))
     found: dict[str, dict[str, float]] = {}
-    for run_id, name, value, nonfinite, crc in connection.execute(asked):
+    for run_id, name, value, nonfinite, crc in connection.execute(asked).all():
         if crc is not None and crc != metric_crc(run_id, name, value, nonfinite):
             raise damaged(f"{name} of run {run_id} is not the number that was committed")
         found.setdefault(name, {})[run_id] = join_value(value, nonfinite)

@@ -1,8 +1,10 @@
 """Results as a tidy table: what reports, figures and notebooks start from."""
 
 from collections.abc import Collection, Mapping, Sequence
+from math import nan
 from typing import TYPE_CHECKING, Any
 
+from kdharness.results.encoding import moment
 from kdharness.results.store import Store
 
 if TYPE_CHECKING:
@@ -16,6 +18,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def load_columns(store: Store, studies: Sequence[str], metrics: Collection[str] | None = None) -> dict[str, list[Any]]:
+    """What `load_frame` has, as plain lists: without pandas, and with times as ms of Unix time."""
+    parts = [store.columns(study, metrics) for study in studies]
+    parts.append(_imports(parts, store))
+    found: dict[str, list[Any]] = {
+        name: [] for name in (*COLUMNS, *sorted({name for part in parts for name in part} - set(COLUMNS)))
+    }
+    for part in parts:
+        for name, column in found.items():
+            missing = _NOTHING.get(name) if name in COLUMNS else nan
+            column += part[name] if name in part else [missing] * len(part["run_id"])
+    return found
+
+
 def load_frame(store: Store, studies: Sequence[str], metrics: Collection[str] | None = None) -> "pd.DataFrame":
     """One row per (study, run, label, pair): COLUMNS, then one float column per final metric, by name.
 
@@ -23,27 +39,23 @@ def load_frame(store: Store, studies: Sequence[str], metrics: Collection[str] | 
     diverged into NaN: `state` tells them apart. `axes`, `constants` and `recipe` are dicts, `started` and `finished`
     aware datetimes or None; `unpublished` names a preset without constants for the pair, `excluded` says why no mean
     takes the run, `departs` in what its teaching is not its distiller's alone, `sources` where its method's constants
-    came from. An imported teacher stands among the
-    runs with purpose "teacher", its `run_id` the id of the import. Raises BadInput for an unknown study.
+    came from. An imported teacher stands among the runs with purpose "teacher", its `run_id` the id of the import.
+    Raises BadInput for an unknown study.
     """
+    return frame_of(load_columns(store, studies, metrics))
+
+
+def frame_of(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
+    """The tidy frame of `load_columns`."""
     import pandas as pd
 
-    parts = [store.columns(study, metrics) for study in studies]
-    parts.append(_imports(parts, store))
-    names = sorted({name for part in parts for name in part} - set(COLUMNS))
-    joined: dict[str, list[Any]] = {
-        name: [value for part in parts for value in part.get(name, [_NOTHING.get(name)] * len(part["run_id"]))]
-        for name in COLUMNS
-    }
+    times = {name: list(map(moment, columns[name])) for name in ("started", "finished")}
     # as objects first: pandas would turn the None of a text column into NaN
-    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in joined.items()})
-    frame = frame.astype(
-        {"seed": int, "row": int, "attempts": int, "epochs": int, "ours": bool, "mixed_numerics": bool}
+    kinds = {name: object if name in COLUMNS else "float64" for name in columns}
+    frame = pd.DataFrame(
+        {name: pd.Series(column, dtype=kinds[name]) for name, column in ({**columns, **times}).items()}
     )
-    for name in names:
-        values = [value for part in parts for value in part.get(name, [float("nan")] * len(part["run_id"]))]
-        frame[name] = pd.Series(values, dtype="float64")
-    return frame
+    return frame.astype({"seed": int, "row": int, "attempts": int, "epochs": int, "ours": bool, "mixed_numerics": bool})
 
 
 _NOTHING = {
@@ -75,6 +87,6 @@ def _imports(parts: Sequence[Mapping[str, Sequence[Any]]], store: Store) -> dict
         "student": [one.model for one in asked],
         "pair": [one.model for one in asked],
         "label": [one.name for one in asked],
-        "finished": [one.added for one in asked],
+        "finished": [None if one.added is None else round(1000 * one.added.timestamp()) for one in asked],
         "test_top1_last": [float("nan") if one.measured_top1 is None else one.measured_top1 for one in asked],
     }

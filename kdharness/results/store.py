@@ -119,6 +119,10 @@ class Store:
         """Raises BadInput for an unknown study, with a suggestion."""
         return studies.studies(self._database, name)[0]
 
+    def spec(self, name: str) -> dict[str, Any]:
+        """What reports need of the study's file, as `saved_form` keeps it. Raises BadInput for an unknown study."""
+        return studies.spec(self._database, name)
+
     def studies(self) -> list[StudyRow]:
         """All studies by name."""
         return studies.studies(self._database)
@@ -379,7 +383,9 @@ class Store:
         return reading.rows(self._database, study)
 
     def columns(self, study: str, metrics: Collection[str] | None = None) -> dict[str, list[Any]]:
-        """The same column by column, without what only people read; all final metrics where none are named.
+        """The same column by column, without what only people read; times are ms of Unix time.
+
+        `metrics` are the final ones to read, all where none are named.
 
         Raises BadInput for an unknown study, EnvironmentRefused where what is read has changed since it was committed.
         """

@@ -196,6 +196,27 @@ def studies(database: Database, name: str | None = None) -> list[StudyRow]:
         .join(schema.Run, schema.Run.run_id == schema.StudyRun.run_id)
         .group_by(schema.Study.study_id, schema.Run.state)
     )
+    with database.read() as connection:
+        if name is not None:
+            counts = counts.where(schema.Study.study_id == study_id_of(connection, name))
+        states: dict[int, dict[State, int]] = {}
+        for study_id, state, runs in connection.execute(counts):
+            states.setdefault(study_id, {})[cast(State, state)] = runs
+        return [_study_row(row, states.get(row["study_id"], {})) for row in _newest_texts(connection, name)]
+
+
+def spec(database: Database, name: str) -> dict[str, Any]:
+    """See Store.spec."""
+    with database.read() as connection:
+        found: dict[str, Any] = json.loads(_newest_texts(connection, name)[0]["spec"])
+        return found
+
+
+def _newest_texts(connection: Connection, name: str | None) -> Sequence[RowMapping]:
+    """The studies with the newest version of their file, by name; only one of them if named.
+
+    Raises BadInput for an unknown name.
+    """
     newest = (
         select(schema.StudyText.study_id, func.max(schema.StudyText.number).label("number"))
         .group_by(schema.StudyText.study_id)
@@ -210,17 +231,12 @@ def studies(database: Database, name: str | None = None) -> list[StudyRow]:
         )
         .order_by(schema.Study.name)
     )
-    with database.read() as connection:
-        if name is not None:
-            only = schema.Study.study_id == study_id_of(connection, name)
-            counts, texts = counts.where(only), texts.where(only)
-        states: dict[int, dict[State, int]] = {}
-        for study_id, state, runs in connection.execute(counts):
-            states.setdefault(study_id, {})[cast(State, state)] = runs
-        refuse_changed(
-            connection, schema.StudyText, schema.StudyText.study_id.in_(texts.with_only_columns(schema.Study.study_id))
-        )
-        return [_study_row(row, states.get(row["study_id"], {})) for row in connection.execute(texts).mappings()]
+    if name is not None:
+        texts = texts.where(schema.Study.study_id == study_id_of(connection, name))
+    refuse_changed(
+        connection, schema.StudyText, schema.StudyText.study_id.in_(texts.with_only_columns(schema.Study.study_id))
+    )
+    return connection.execute(texts).mappings().all()
 
 
 def _study_row(row: RowMapping, states: Mapping[State, int]) -> StudyRow:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdharness.reporting.published.values import Registry
+    from kdharness.reporting.runs import Columns
     from kdharness.reporting.table import Table
 
 WRITTEN = {"md": "md", "latex": "tex", "csv": "csv", "html": "html", "json": "json"}
@@ -43,20 +44,20 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
 
     Raises BadInput for an unknown study, and where a table cannot be made of these runs.
     """
-    asked = store.study(studies[0]).spec
+    asked = store.spec(studies[0])
     specs = [TableSpec.model_validate(table) for table in asked.get("tables") or [{}]]
     if changes:
         if "only" in changes and specs[0].baseline not in changes["only"]:
             changes = {"baseline": None, **changes}
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
-    frame = study_frame(store, studies, _metrics(specs))
-    build = table_builder(store, studies, frame, _registry(store.home, specs))
+    columns = study_columns(store, studies, _metrics(specs))
+    build = table_builder(store, studies, columns, _registry(store.home, specs))
     try:
-        built = [build(frame, spec) for spec in specs]
+        built = [build(columns, spec) for spec in specs]
     except BadInput:
-        frame = study_frame(store, studies)  # the same mistake is told with what there is instead
-        built = [build(frame, spec) for spec in specs]
-    said = tuple(sentence for study in studies for sentence in _budgets(store, study, frame))
+        columns = study_columns(store, studies)  # the same mistake is told with what there is instead
+        built = [build(columns, spec) for spec in specs]
+    said = tuple(sentence for study in studies for sentence in _budgets(store, study, columns))
     return [replace(table, caption=(*table.caption, *said)) for table in built]
 
 
@@ -75,13 +76,13 @@ def edited(store: Store, study: str, file: Path) -> str:
 
 
 def table_builder(
-    store: Store, studies: Sequence[str], whole: "pd.DataFrame", registry: "Registry | None" = None
-) -> Callable[["pd.DataFrame", TableSpec], "Table"]:
+    store: Store, studies: Sequence[str], whole: "pd.DataFrame | Columns", registry: "Registry | None" = None
+) -> Callable[["pd.DataFrame | Columns", TableSpec], "Table"]:
     """`build_table` for parts of the studies' whole frame, with how they test, what they tried, and smoke."""
     from kdharness.reporting.ledger import tried
     from kdharness.reporting.tables import build_table
 
-    paired = all(store.study(study).spec.get("paired", False) for study in studies)
+    paired = all(store.spec(study).get("paired", False) for study in studies)
     ledger = {(one.dataset, one.pair, one.distiller): one.settings for one in store.ledger()}
     revealed, smoke = tried(whole, ledger), shrunk_of(store, studies)
     return partial(build_table, registry=registry, paired=paired, tried=revealed, smoke=smoke)
@@ -89,45 +90,55 @@ def table_builder(
 
 def shrunk_of(store: Store, studies: Sequence[str]) -> Smoke | None:
     """What the first of them that `--smoke` shrank stands for; None where all are whole."""
-    forms = (store.study(study).spec.get("smoke") for study in studies)
+    forms = (store.spec(study).get("smoke") for study in studies)
     return next((Smoke.model_validate(form) for form in forms if form), None)
 
 
-def _budgets(store: Store, study: str, frame: "pd.DataFrame") -> list[str]:
+def _budgets(store: Store, study: str, columns: "Columns") -> list[str]:
     from kdharness.reporting.budgets import Row, budgets
 
-    of_study = frame[(frame["study"] == study) & (frame["purpose"] == "final")]
-    names = ("label", "pair", "setting_key", "ours", "sources", "excluded")
-    top1 = of_study["test_top1_last"] if "test_top1_last" in of_study else [float("nan")] * len(of_study)
+    names = ("study", "purpose", "label", "pair", "setting_key", "ours", "sources", "excluded")
+    top1 = columns.get("test_top1_last") or [nan] * len(columns["study"])
     rows = [
         Row(label, pair, key, ours, sources, None if excluded is not None or isnan(value) else value)
-        for label, pair, key, ours, sources, excluded, value in zip(
-            *(of_study[name] for name in names), top1, strict=True
+        for of, purpose, label, pair, key, ours, sources, excluded, value in zip(
+            *(columns[name] for name in names), top1, strict=True
         )
+        if of == study and purpose == "final"
     ]
     return budgets(rows, [(one.spec, one.outcome) for one in store.searches(study) if one.asked])
 
 
 def _metrics(specs: Sequence[TableSpec]) -> set[str]:
     """The final metrics that the tables may show, and the heads'."""
-    named = {metric for spec in specs for metric in spec.metrics}
-    return {f"{metric}{when}" for metric in named for when in ("", "_last", "_best")} | {"test_top1_last"}
+    named = {(metric, "_last" if spec.select == "last" else "_best") for spec in specs for metric in spec.metrics}
+    return {f"{metric}{when}" for metric, select in named for when in ("", select)} | {"test_top1_last"}
 
 
-def study_frame(store: Store, studies: Sequence[str], metrics: set[str] | None = None) -> "pd.DataFrame":
-    """The studies' frame, a folder of images by the name that people gave it; all metrics where none are named.
+def study_columns(store: Store, studies: Sequence[str], metrics: set[str] | None = None) -> "Columns":
+    """The columns of the studies' frame, a folder of images by the name that people gave it; all metrics where none
+    are named.
 
     Raises BadInput for an unknown study.
     """
-    from kdharness.results.frame import load_frame
+    from kdharness.results.frame import load_columns
 
-    frame = load_frame(store, studies, metrics)
+    columns = load_columns(store, studies, metrics)
     for study in studies:
-        dataset = store.study(study).spec.get("dataset")
+        dataset = store.spec(study).get("dataset")
         if isinstance(dataset, dict):
-            here = frame["study"] == study
-            frame.loc[here, "dataset"] = [f"{dataset['folder']} ({name})" for name in frame.loc[here, "dataset"]]
-    return frame
+            columns["dataset"] = [
+                f"{dataset['folder']} ({name})" if of == study else name
+                for of, name in zip(columns["study"], columns["dataset"], strict=True)
+            ]
+    return columns
+
+
+def study_frame(store: Store, studies: Sequence[str], metrics: set[str] | None = None) -> "pd.DataFrame":
+    """The same as a frame."""
+    from kdharness.results.frame import frame_of
+
+    return frame_of(study_columns(store, studies, metrics))
 
 
 def _registry(home: Home, specs: Sequence[TableSpec]) -> "Registry | None":

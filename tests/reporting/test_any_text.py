@@ -70,7 +70,7 @@ def with_text(text: str) -> Table:
         )
         for name in ("rows", "columns")
     }
-    cells = {at: replace(cell, row=text, column=text) for at, cell in TEMPLATE.cells.items()}
+    cells = {at: cell._replace(row=text, column=text) for at, cell in TEMPLATE.cells.items()}
     notes = tuple(replace(note, text=text) for note in TEMPLATE.footnotes)
     return replace(TEMPLATE, **heads, cells=cells, title=text, caption=(text,), footnotes=notes, missing=text)
 

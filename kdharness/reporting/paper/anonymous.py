@@ -44,7 +44,8 @@ def _changed(value: Any, scrub: Scrub) -> Any:
     if isinstance(value, Mapping):
         return {_changed(key, scrub): _changed(one, scrub) for key, one in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(_changed(one, scrub) for one in value)
+        make = getattr(value, "_make", type(value))  # of a named tuple
+        return make(_changed(one, scrub) for one in value)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{one.name: _changed(getattr(value, one.name), scrub) for one in fields(value)})
     return value

@@ -49,7 +49,7 @@ def set_beside(cells: Cells, groups: Groups, printed: PrintedTables, marks: Mark
     for key, group in groups.items():
         found = printed_for(group.runs[0], group.metric, printed.beside)
         if found is not None:
-            told[key] = replace(cells[key], beside=_beside(cells[key], group, found, printed.registry, marks))
+            told[key] = cells[key]._replace(beside=_beside(cells[key], group, found, printed.registry, marks))
     return told
 
 
