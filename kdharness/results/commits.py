@@ -105,16 +105,18 @@ class Count:
 
     def begin(self, connection: Connection) -> None:
         """Within the transaction, first. Raises EnvironmentRefused where earlier commits are gone."""
-        number = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        raw = _raw(connection)
+        number = int(raw.execute("PRAGMA user_version").fetchone()[0])
         refuse_loss(self._mark, number, self._path)
-        self._number, self._changes = number, _changes(connection)
+        self._number, self._changes = number, raw.total_changes
         self._remember(number, hot=journal_of(self._path).exists())
 
     def end(self, connection: Connection) -> None:
         """Within the transaction, last: one that has changed nothing is not counted, and costs no write."""
-        self._changed = _changes(connection) != self._changes
+        raw = _raw(connection)
+        self._changed = raw.total_changes != self._changes
         if self._changed and self._number is not None:
-            connection.exec_driver_sql(f"PRAGMA user_version={self._number + 1}")
+            raw.execute(f"PRAGMA user_version={self._number + 1}")
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._number is not None:
@@ -125,7 +127,8 @@ class Count:
         os.pwrite(self._gate, f"{text}\n".encode(), _OFFSET)
 
 
-def _changes(connection: Connection) -> int:
+def _raw(connection: Connection) -> sqlite3.Connection:
+    """SQLite's own: these two statements stand in every transaction."""
     raw: Any = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)
-    return raw.total_changes
+    return raw

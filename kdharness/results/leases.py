@@ -46,6 +46,7 @@ _ATTEMPT = update(schema.Attempt).where(
 )
 _CHOSEN = update(schema.Run).where(schema.Run.run_id.in_(among("chosen")))
 _CLAIMED = _CHOSEN.values(state="running", fence=schema.Run.fence + 1, attempts=schema.Run.attempts + 1)
+_ATTEMPTED = insert(schema.Attempt)
 _TEACHER = aliased(schema.Run)
 _FREE = (
     select(schema.Run.run_id, schema.Run.fence, schema.Run.attempts)
@@ -126,7 +127,7 @@ def claim(
         row = {"counted": True, "checkpoints": 0, "claimed_ms": now_ms(), **holder}
         attempts = [row | {"run_id": lease.run_id, "number": lease.fence} for lease in leases.values()]
         if attempts:
-            connection.execute(insert(schema.Attempt), attempts)
+            connection.execute(_ATTEMPTED, attempts)
     return [leases[run_id] for run_id in wanted]
 
 

@@ -11,7 +11,7 @@ from kdharness.core.errors import SealedSplit
 from kdharness.core.keys import canonical_json, key_of
 from kdharness.core.records import Numerics
 from kdharness.results import outbox, schema
-from kdharness.results.checksums import seal
+from kdharness.results.checksums import seal, sealing
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, epoch_row, metric_row, now_ms
 from kdharness.results.leases import NOBODY, fenced, write_attempt
@@ -60,6 +60,7 @@ _COUNT_CHECKPOINT = (
     .values(checkpoints=schema.Attempt.checkpoints + 1)
 )
 _PREDICTION = insert(schema.Prediction)
+_SEALED = sealing(schema.Run, schema.Run.run_id == _RUN)
 _REVEALED = insert(schema.Revealed).prefix_with("OR IGNORE")
 _IS_NEEDED = select(exists().where(schema.RunNeed.needs_run_id == _RUN))
 _TEACHER = insert(schema.Teacher).prefix_with("OR IGNORE")
@@ -214,7 +215,7 @@ def complete(
         if any(name.startswith("test_") for name in (*metrics, *sealed)):
             _enter_ledger(connection, setting, run_id, now)
         _enter_teacher(connection, setting, run_id, weights_sha256, metrics, now)
-        seal(connection, schema.Run, schema.Run.run_id == run_id)
+        connection.execute(_SEALED, {"its_run": run_id})
         outbox.mark_runs(connection, [run_id], "state")
         publish()
 
