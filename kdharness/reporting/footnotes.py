@@ -94,12 +94,13 @@ def footnotes(
 
 
 def _guessing(cell: Cell, dataset: str) -> str:
-    """That runs have learnt nothing: they are not above what guesses reach."""
+    """That the mean, or some of the runs, are not above what guesses reach: they have learnt nothing."""
     guess = chance(dataset, cell.metric)
-    there = sum(value <= guess.highest for value in cell.values) if guess is not None else 0
-    if guess is None or not there:
+    if guess is None or cell.mean is None:
         return ""
-    return f"{'' if there == cell.n else f'{there} of {cell.n} runs '}at chance level ({guess.level:.1f} %)"
+    there = sum(value <= guess.highest for value in cell.values)
+    who = "" if cell.mean <= guess.highest else f"{there} of {cell.n} runs "
+    return f"{who}at chance level ({guess.level:.1f} %)" if there else ""
 
 
 def _lost(lost: Mapping[str, int], groups: Groups) -> Footnote:

@@ -42,8 +42,8 @@ SIZES = (
 
 
 def width(tex: str, letters: float = 1.0) -> float:
-    r"""In points, of one line; marks by `\tnote` take no room, citations that of numbers."""
-    tex = re.sub(r"\\tnote\{(?:[^{}]|\{[^{}]*\})*\}|\\textcolor\{\w+\}|\\ttfamily", "", tex).replace(r"\char34", "0")
+    """In points, of one line; citations take the room of numbers."""
+    tex = re.sub(r"\\textcolor\{\w+\}|\\ttfamily", "", tex).replace(r"\char34", "0")
     tex = re.sub(r"\\cite\{([^}]*)\}", lambda keys: "[00" + ", 00" * keys[1].count(",") + "]", tex)
     tex = re.sub(r"(\\[A-Za-z]+) +", r"\1{}", tex)
     total, scales, group, in_math = 0.0, [letters], 1.0, False

@@ -57,7 +57,7 @@ def _float(whole: Sequence[Lines], limit: float, caption: Lines, bodies: Sequenc
 
 
 def tabular(table: Table) -> str:
-    """The bare `tabular`, whole, for a float of one's own; marks of footnotes need threeparttable around it."""
+    """The bare `tabular`, whole, for a float of one's own."""
     return "\n".join([packages(table), *_lines(table), ""])
 
 
@@ -209,15 +209,11 @@ def _coloured(cell: Cell) -> str:
 
 
 def _printed(cell: Cell) -> str:
-    return rf"{{\scriptsize {escape(text.beside(cell.beside))}{_wide_marks(cell.beside.notes)}}}" if cell.beside else ""
+    return rf"{{\scriptsize {escape(text.beside(cell.beside))}{_marks(cell.beside.notes)}}}" if cell.beside else ""
 
 
 def _marks(notes: Sequence[str]) -> str:
-    return rf"\tnote{{{','.join(map(_mark, notes))}}}" if notes else ""
-
-
-def _wide_marks(notes: Sequence[str]) -> str:
-    """Marks that take their place: `\\tnote` has no width, and would stand in the next column's text."""
+    """Superscripts that take their place: threeparttable's own have no width and would stand in the next column."""
     return rf"\textsuperscript{{{','.join(map(_mark, notes))}}}" if notes else ""
 
 

@@ -57,8 +57,13 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
     except BadInput:
         columns = study_columns(store, studies)  # the same mistake is told with what there is instead
         built = [build(columns, spec) for spec in specs]
-    said = tuple(sentence for study in studies for sentence in _budgets(store, study, columns))
-    return [replace(table, caption=(*table.caption, *said)) for table in built]
+    said = {
+        only: tuple(sentence for study in studies for sentence in _budgets(store, study, columns, only))
+        for only in {spec.only for spec in specs}
+    }
+    return [
+        replace(table, caption=(*table.caption, *said[spec.only])) for table, spec in zip(built, specs, strict=True)
+    ]
 
 
 def edited(store: Store, study: str, file: Path) -> str:
@@ -94,7 +99,8 @@ def shrunk_of(store: Store, studies: Sequence[str]) -> Smoke | None:
     return next((Smoke.model_validate(form) for form in forms if form), None)
 
 
-def _budgets(store: Store, study: str, columns: "Columns") -> list[str]:
+def _budgets(store: Store, study: str, columns: "Columns", only: Sequence[str]) -> list[str]:
+    """What the rows that a table shows cost to find."""
     from kdharness.reporting.budgets import Row, budgets
 
     names = ("study", "purpose", "label", "pair", "setting_key", "ours", "sources", "excluded")
@@ -104,9 +110,10 @@ def _budgets(store: Store, study: str, columns: "Columns") -> list[str]:
         for of, purpose, label, pair, key, ours, sources, excluded, value in zip(
             *(columns[name] for name in names), top1, strict=True
         )
-        if of == study and purpose == "final"
+        if of == study and purpose == "final" and (label in only or not only)
     ]
-    return budgets(rows, [(one.spec, one.outcome) for one in store.searches(study) if one.asked])
+    searches = [(one.spec, one.outcome) for one in store.searches(study) if one.asked]
+    return budgets(rows, [one for one in searches if one[0]["label"] in only or not only])
 
 
 def _metrics(specs: Sequence[TableSpec]) -> set[str]:

@@ -217,7 +217,7 @@ CELLS = [
 ]  # fmt: skip
 DIFFERENCE = r"{\scriptsize $+2.17${*}{*} ($-0.63$ KD)}"
 RAW = [
-    r"\textbf{76.33}{\scriptsize$\,\pm\,$0.22}{\scriptsize\,(3/5)\tnote{$\dagger$,\S{},a}}", DIFFERENCE,
+    r"\textbf{76.33}{\scriptsize$\,\pm\,$0.22}{\scriptsize\,(3/5)\textsuperscript{$\dagger$,\S{},a}}", DIFFERENCE,
     r"{\scriptsize teacher 98.06, imported}", r"\quad$\Delta$", r"\textcolor{red}{$-1.25$}",
     r"{\scriptsize 73.33 (best epoch)\textsuperscript{a,b}}", r"\underline{4.02} / 2.31", r"\bfseries ResNet20",
 ]  # fmt: skip

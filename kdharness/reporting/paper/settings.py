@@ -177,7 +177,7 @@ def exact(value: Any) -> str:
     """The shortest text that is read as the same value: `4`, `0.0005`."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value) or "none"
 
 
 def settings(parts: Iterable[tuple[str, Sequence[Block]]], caption: str, label: str) -> str:
@@ -185,7 +185,7 @@ def settings(parts: Iterable[tuple[str, Sequence[Block]]], caption: str, label: 
     lines = [
         r"% \usepackage{booktabs,longtable}; in a document of two columns: \onecolumn before, \twocolumn after",
         r"{\footnotesize\sloppy\setlength{\tabcolsep}{4pt}",
-        r"\begin{longtable}{@{}p{0.27\linewidth}p{0.17\linewidth}p{0.23\linewidth}p{0.25\linewidth}@{}}",
+        r"\begin{longtable}{@{}p{0.25\linewidth}p{0.21\linewidth}p{0.22\linewidth}p{0.24\linewidth}@{}}",
         rf"\caption{{{escape(caption)}}}\label{{{label}}}\\",
         r"\toprule Constant & Value & Rows and pairs & Source \\ \midrule \endfirsthead",
         r"\toprule Constant & Value & Rows and pairs & Source \\ \midrule \endhead",
