@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kdharness.cli.options import HomeOption, JsonOption, echo_json
-from kdharness.core.errors import BadInput, ExitCode
+from kdharness.core.errors import BadInput, EnvironmentRefused, ExitCode
 from kdharness.core.home import Home
 
 db = typer.Typer(help="Look after the results database.", no_args_is_help=True)
@@ -29,7 +29,8 @@ def ui(
 
     place = Home.at(home)
     command = ui_command(place, port)
-    with (place.root / "ui.log").open("wb") as log:
+    said = place.root / "ui.log"
+    with said.open("wb") as log:
         process = subprocess.Popen(command.argv, env=dict(command.environment), stdout=log, stderr=log)
     try:
         wait_until_up(command.url, lambda: process.poll() is None)
@@ -37,6 +38,7 @@ def ui(
         for study, page in command.pages.items():
             typer.echo(f"  {study}: {page}")
         process.wait()
+        raise EnvironmentRefused("the MLflow UI has ended by itself", where=str(said), remedy="See what it said there.")
     except KeyboardInterrupt:
         pass
     finally:

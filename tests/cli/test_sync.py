@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 
 import pytest
 from small_study import CANARY, SECRET
@@ -69,3 +70,15 @@ def test_sync_makes_mlflow_equal_and_again_after_a_loss(kdharness, finished, tmp
 
     written = [path for path in home.rglob("*") if path.is_file()]
     assert len(written) > 20 and not [path for path in written if CANARY.encode() in path.read_bytes()]
+
+
+def test_a_ui_that_ends_by_itself_is_no_success(kdharness, tmp_path, monkeypatch):
+    from kdharness.tracking import ui
+
+    command = ui.UiCommand((sys.executable, "-c", "print('no port')"), {}, "http://127.0.0.1:9", {})
+    monkeypatch.setattr(ui, "ui_command", lambda home, port: command)
+    monkeypatch.setattr(ui, "wait_until_up", lambda url, alive: None)
+    answer = kdharness("ui", "--home", tmp_path)
+    assert answer.code == 3
+    assert "has ended by itself" in answer.err and "ui.log" in answer.err
+    assert (tmp_path / "ui.log").read_text() == "no port\n"
