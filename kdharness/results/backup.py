@@ -11,8 +11,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.records import run_id_of
 from kdharness.results import schema
 from kdharness.results.checksums import COVERED, keys_of
-from kdharness.results.commits import keep_journal, refuse_loss, remembered
-from kdharness.results.database import WAIT_SECONDS, refusals
+from kdharness.results.database import opened, refusals
 from kdharness.results.encoding import metric_crc, row_crc, setting_of
 from kdharness.results.wanted import setting_row
 
@@ -47,37 +46,27 @@ def backup(database: Path, target: Path) -> int:
 
 def copy_into(database: Path, target: Path) -> None:
     """Copy one committed state, for the user's eyes alone. Raises sqlite3.Error; EnvironmentRefused for half of one."""
-    mark = remembered(database)
-    connection = sqlite3.connect(database, timeout=WAIT_SECONDS, isolation_level=None)
-    try:
+    with opened(database) as connection:
         connection.execute("VACUUM INTO ?", (str(target),))
-        keep_journal(mark, database)
-    finally:
-        connection.close()
     target.chmod(0o600)
 
 
 def look_into(database: Path) -> list[str]:
     """What is wrong with it: lost commits, pages, references, tables, settings that are not what their key says."""
-    try:
-        mark = remembered(database)
-    except EnvironmentRefused as error:
-        return [error.what]
     with refusals(database):
-        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
         try:
-            refuse_loss(mark, connection.execute("PRAGMA user_version").fetchone()[0], database)
-            return _look(connection)
+            with opened(database) as connection:
+                connection.execute("PRAGMA query_only=ON")
+                return _look(connection)
         except EnvironmentRefused as error:
             return [error.what]
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                raise  # it may be whole
             return [f"it cannot be read to the end: {error}"]
-        finally:
-            connection.close()
 
 
 def _look(connection: sqlite3.Connection) -> list[str]:
-    connection.execute("PRAGMA trusted_schema=OFF")
     problems = []
     found, expected = _schema(connection), _expected_schema()
     for name in sorted({*found, *expected}):

@@ -5,7 +5,6 @@ begins a transaction itself, every write transaction is BEGIN IMMEDIATE behind a
 where the linked SQLite is free of the WAL-reset corruption bug (fixed in 3.51.3, 3.50.7 and 3.44.6).
 """
 
-import logging
 import shutil
 import sqlite3
 import time
@@ -20,10 +19,8 @@ from sqlalchemy.exc import DatabaseError
 from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results.commits import Count, gate_of, keep_journal, refuse_loss, remembered
 from kdharness.results.encoding import row_crc
-from kdharness.results.gate import gate, lock_holders, parts_of
+from kdharness.results.gate import gate, lock_holders, parts_of, tell_waiting
 from kdharness.results.mounts import mounted_on
-
-log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60.0
 _LOOK = "SELECT 1 FROM sqlite_master"
@@ -69,7 +66,7 @@ class Database:
         Raises Unavailable when the disk is full, the file gone or the lock held for a minute; EnvironmentRefused
         when it is damaged, or earlier commits are gone.
         """
-        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS, _notice) as held:
+        with refusals(self.path), gate(gate_of(self.path), WAIT_SECONDS) as held:
             inode = self._is_still_there()
             with Count(self.path, inode, held) as count, self._writer.begin() as connection:
                 count.begin(connection)
@@ -143,14 +140,30 @@ def _take(raw: sqlite3.Connection, path: Path, *statements: str) -> None:
         except sqlite3.OperationalError as error:
             if not error.sqlite_errorname.startswith("SQLITE_BUSY") or number == len(parts):
                 raise
-            _notice(f"it is locked by process {', '.join(lock_holders(path)) or 'unknown'}")
+            tell_waiting(f"it is locked by process {', '.join(lock_holders(path)) or 'unknown'}")
             if raw.in_transaction:
                 raw.execute("ROLLBACK")
     raw.execute(f"PRAGMA busy_timeout={int(WAIT_SECONDS * 1000)}")
 
 
-def _notice(what: str) -> None:
-    log.warning("waiting for the results database: %s", what)
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection beside the engine, for what comes before the schema is known to be ours; what a killed writer left
+    half done is undone.
+
+    Raises sqlite3.Error; EnvironmentRefused where commits are missing.
+    """
+    mark = remembered(path)
+    place = f"{path.resolve().as_uri()}?mode=rw"
+    connection = sqlite3.connect(place, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        _take(connection, path, _LOOK)
+        keep_journal(mark, path)
+        refuse_loss(mark, connection.execute("PRAGMA user_version").fetchone()[0], path)
+        yield connection
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -283,12 +296,8 @@ _LAST_PLACE = "SELECT inode, path FROM places ORDER BY place_id DESC LIMIT 1"
 
 def copied_from(path: Path) -> str | None:
     """Where the database lived when it was last opened for a study, if the file is another one now; "" if unknown."""
-    with refusals(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
-        try:
-            row = connection.execute(_LAST_PLACE).fetchone()
-        finally:
-            connection.close()
+    with refusals(path), opened(path) as connection:
+        row = connection.execute(_LAST_PLACE).fetchone()
     if row is None:
         return ""
     return None if row[0] == path.stat().st_ino else str(row[1])
@@ -315,30 +324,22 @@ def version_of(path: Path) -> str | None:
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
-    mark = remembered(path)
-    with refusals(path):
-        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
-        try:
-            connection.execute("PRAGMA trusted_schema=OFF")
-            kinds = dict(connection.execute(_KINDS))
-            keep_journal(mark, path)
-            tables = {name for name, kind in kinds.items() if kind == "table"}
-            strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view", "virtual table"))
-            if not kinds:
-                return None
-            if strange:
-                raise EnvironmentRefused(
-                    f"somebody added {kinds[strange[0]]} {strange[0]!r} to the results database: what it does is "
-                    "not ours to run",
-                    where=str(path),
-                    remedy="drop it, restore a backup (results.db.*.backup), or name another --home",
-                )
-            if "kdharness_version" not in tables:
-                raise EnvironmentRefused(
-                    "this is a database, but not one of kdharness", where=str(path), remedy="name another --home"
-                )
-            refuse_loss(mark, connection.execute("PRAGMA user_version").fetchone()[0], path)
-            row = connection.execute("SELECT version_num FROM kdharness_version").fetchone()
-            return str(row[0]) if row else None
-        finally:
-            connection.close()
+    with refusals(path), opened(path) as connection:
+        kinds = dict(connection.execute(_KINDS))
+        tables = {name for name, kind in kinds.items() if kind == "table"}
+        strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view", "virtual table"))
+        if not kinds:
+            return None
+        if strange:
+            raise EnvironmentRefused(
+                f"somebody added {kinds[strange[0]]} {strange[0]!r} to the results database: what it does is "
+                "not ours to run",
+                where=str(path),
+                remedy="drop it, restore a backup (results.db.*.backup), or name another --home",
+            )
+        if "kdharness_version" not in tables:
+            raise EnvironmentRefused(
+                "this is a database, but not one of kdharness", where=str(path), remedy="name another --home"
+            )
+        row = connection.execute("SELECT version_num FROM kdharness_version").fetchone()
+        return str(row[0]) if row else None

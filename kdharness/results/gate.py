@@ -4,25 +4,27 @@ SQLite's own waiting is unfair: saturated by 32 processes one of them waited 15 
 """
 
 import fcntl
-import functools
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kdharness.core.errors import Unavailable
 
-NOTICE_SECONDS = 10.0
-"""Who waits for the database is told every so often what for."""
+log = logging.getLogger(__name__)
+
+FIRST_NOTICE_SECONDS, NOTICE_SECONDS = 2.0, 10.0
+"""Who waits for the database is told so soon, and then every so often, what for."""
 
 
 @contextmanager
-def gate(path: Path, timeout: float, notice: Callable[[str], None] = lambda _: None) -> Iterator[int]:
+def gate(path: Path, timeout: float) -> Iterator[int]:
     """The open file `path`, with an exclusive `flock` on it and the holder's pid in its first line.
 
-    `notice` is told every ten seconds who holds it. Raises Unavailable after `timeout` seconds, naming the holder, and
-    where the file cannot be opened.
+    Who waits is told who holds it. Raises Unavailable after `timeout` seconds, naming the holder, and where the file
+    cannot be opened.
     """
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,8 +37,7 @@ def gate(path: Path, timeout: float, notice: Callable[[str], None] = lambda _: N
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        told = functools.partial(_tell, notice, path)
-        if not _wait(file, timeout, told):  # the waiting thread owns the file now and closes it when its turn comes
+        if not _wait(file, timeout, path):  # the waiting thread owns the file now and closes it when its turn comes
             raise Unavailable(
                 f"the write lock has been held by process {_holder(path)} for {timeout:g} s",
                 where=str(path),
@@ -50,15 +51,13 @@ def gate(path: Path, timeout: float, notice: Callable[[str], None] = lambda _: N
         os.close(file)
 
 
-def _tell(notice: Callable[[str], None], path: Path) -> None:
-    notice(f"its write lock is held by process {_holder(path)}")
+def tell_waiting(why: str) -> None:
+    """Say on the process's log, or standard error, what the results database is waited for."""
+    log.warning("waiting for the results database: %s", why)
 
 
-def _wait(file: int, timeout: float, waits: Callable[[], None]) -> bool:
-    """True when the lock is ours; False after `timeout`, then the file is closed by the thread that still waits.
-
-    `waits` is called as long as that lasts.
-    """
+def _wait(file: int, timeout: float, path: Path) -> bool:
+    """True when the lock is ours; False after `timeout`, then the file is closed by the thread that still waits."""
     # A blocking flock queues in order, polling does not; but it knows no timeout, hence the thread.
     decided = threading.Lock()
     locked = threading.Event()
@@ -77,7 +76,7 @@ def _wait(file: int, timeout: float, waits: Callable[[], None]) -> bool:
         for seconds in parts_of(timeout):
             if locked.wait(seconds):
                 break
-            waits()
+            tell_waiting(f"its write lock is held by process {_holder(path)}")
     finally:
         with decided:
             given_up = not locked.is_set()
@@ -86,9 +85,11 @@ def _wait(file: int, timeout: float, waits: Callable[[], None]) -> bool:
 
 def parts_of(timeout: float) -> Iterator[float]:
     """A wait cut into the pieces after which it is told of."""
+    piece = FIRST_NOTICE_SECONDS
     while timeout > 0:
-        yield min(NOTICE_SECONDS, timeout)
-        timeout -= NOTICE_SECONDS
+        yield min(piece, timeout)
+        timeout -= piece
+        piece = NOTICE_SECONDS
 
 
 def _holder(path: Path) -> str:

@@ -65,7 +65,7 @@ GUARDS = (
     Guard(
         "the gate before a write",
         "kdharness/results/database.py",
-        "gate(gate_of(self.path), WAIT_SECONDS, _notice) as held:",
+        "gate(gate_of(self.path), WAIT_SECONDS) as held:",
         "gate(self.path.with_name('no gate'), WAIT_SECONDS) as held:",
         DATABASE + "test_a_write_waits_at_the_gate",
     ),

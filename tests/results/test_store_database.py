@@ -19,11 +19,13 @@ from kdharness.core.errors import BadInput, EnvironmentRefused, Unavailable
 from kdharness.results import database as database_module
 from kdharness.results import gate as gate_module
 from kdharness.results import mounts as mounts_module
+from kdharness.results.backup import backup, look_into
 from kdharness.results.commits import gate_of
-from kdharness.results.database import Database, journal_mode
-from kdharness.results.gate import gate, lock_holders
+from kdharness.results.database import Database, copied_from, journal_mode
+from kdharness.results.gate import gate, lock_holders, parts_of
 from kdharness.results.mounts import mount_of
 from kdharness.results.owner import is_alive
+from kdharness.results.upgrade import upgrade
 
 
 def test_there_must_be_results_or_leave_to_make_them(tmp_path):
@@ -250,19 +252,34 @@ def test_a_foreign_lock_is_an_error_with_a_remedy(store, tmp_path, monkeypatch):
     database.close()
 
 
-@pytest.mark.parametrize("what", ["write", "read", "gate"])
+def test_a_wait_is_told_of_soon_and_then_every_ten_seconds():
+    assert list(parts_of(60.0)) == [2.0, 10.0, 10.0, 10.0, 10.0, 10.0, 8.0]
+    assert list(parts_of(1.0)) == [1.0]
+
+
+WAITS = {
+    "write": lambda home, store: save(store, wanted()),
+    "read": lambda home, store: store.studies(),
+    "gate": lambda home, store: save(store, wanted()),
+    "open": lambda home, store: open_store(home, create=False).close(),
+    "open at the gate": lambda home, store: upgrade(home / "results.db"),
+    "where it lived": lambda home, store: copied_from(home / "results.db"),
+    "verify": lambda home, store: look_into(home / "results.db"),
+    "backup": lambda home, store: backup(home / "results.db", home / "copy.db"),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
 def test_who_is_waited_for_is_told_again_and_again(store, tmp_path, monkeypatch, caplog, what):
     """Held a little longer than two notices; then the work is done as if nothing had been."""
+    monkeypatch.setattr(gate_module, "FIRST_NOTICE_SECONDS", 0.1)
     monkeypatch.setattr(gate_module, "NOTICE_SECONDS", 0.1)
     path = tmp_path / "home" / "results.db"
-    holder = [sys.executable, "-c", HOLDER, str(gate_of(path) if what == "gate" else path)]
+    holder = [sys.executable, "-c", HOLDER, str(gate_of(path) if what.endswith("gate") else path)]
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         threading.Timer(0.35, process.stdin.close).start()
-        if what == "read":
-            assert store.studies() == []
-        else:
-            assert save(store, wanted()).new == 3
+        WAITS[what](tmp_path / "home", store)
     said = [record.getMessage() for record in caplog.records]
     assert all("waiting for the results database" in one for one in said)
     assert sum(str(process.pid) in one for one in said) >= 2
@@ -336,6 +353,8 @@ def test_kill_9_inside_a_write_leaves_a_readable_database(store, tmp_path):
     assert (home / "results.db").stat().st_size > 2_000_000
     child.send_signal(signal.SIGKILL)
     child.communicate()
+    shutil.copytree(home, tmp_path / "as it was left")
+    assert look_into(tmp_path / "as it was left" / "results.db") == []
     # the read-only connection cannot roll back by itself; the gate and the lock are free at once
     assert store.query("SELECT count(*) FROM sqlite_master WHERE name = 'filler'")[1] == [(0,)]
     with store._database.read() as connection:
