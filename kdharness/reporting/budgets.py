@@ -1,5 +1,6 @@
 """What each row's constants cost to find, in sentences under a table: who searched more chose among more luck."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ from kdharness.reporting.methods import is_published
 
 PAPERS, PLUGINS = "paper's constants", "plug-in's defaults"
 FIXED = "fixed here"
+NAMED = 5
+"""So many draws that were given up stand in the sentence one by one."""
 
 
 def unsearched(distiller: str) -> str:
@@ -85,12 +88,22 @@ def _searched(spec: Mapping[str, Any], outcome: Mapping[str, Any] | None, rows: 
     if repeats:
         parts[0] += f" and {_mean(repeats)} in the repeat"
     if outcome["dropped"]:
-        parts.append(f"{outcome['dropped']} draws given up on the way")
+        parts.append(f"given up on the way, in no mean: {_given_up(outcome['dropped'])}")
     for pair in spec["pairs"]:
         here = f" on {names.pair(pair)}" if len(spec["pairs"]) > 1 else ""
         test, paper = (_test(rows, pair, outcome[kind].get(pair)) for kind in ("finals", "paper"))
         parts.append(f"test{here} {test}, with the {usual} {paper}")
     return f"{said} (draw {outcome['winner']}: {'; '.join(parts)})."
+
+
+def _given_up(dropped: int | Sequence[tuple[int, int]]) -> str:
+    """The draws with n, the trainings that each was judged by; many are counted. An older outcome has a number only."""
+    if isinstance(dropped, int):
+        return f"{dropped} draws"
+    if len(dropped) <= NAMED:
+        return ", ".join(f"draw {number} (n = {n})" for number, n in sorted(dropped))
+    counted = sorted(Counter(n for _, n in dropped).items())
+    return ", ".join(f"{draws} draws with n = {n}" for n, draws in counted) + " (kdharness search show lists them)"
 
 
 def _test(rows: Sequence[Row], pair: str, key: str | None) -> str:

@@ -13,7 +13,7 @@ OUTCOME = {
     "winner": 17,
     "value": 74.256,
     "repeats": [74.0, 73.0, 75.0],
-    "dropped": 35,
+    "dropped": [[3, 2], [0, 1]],
     "finals": {"resnet32x4 -> resnet8x4": "k1"},
     "paper": {"resnet32x4 -> resnet8x4": "k2"},
 }
@@ -37,11 +37,21 @@ def test_every_row_has_its_budget() -> None:
     (said,) = budgets(ROWS, [(SPEC, OUTCOME)])
     assert said == (
         "Budgets: dkd: 40 settings, validation 5,000, on ResNet32×4 → ResNet8×4 (draw 17: validation 74.26 in the "
-        "search and 74.00 ± 1.00 (3) in the repeat; 35 draws given up on the way; test 76.50 ± 0.71 (2), with the "
-        "paper's constants 75.50 (1)). kd: paper's constants. KD4: fixed here."
+        "search and 74.00 ± 1.00 (3) in the repeat; given up on the way, in no mean: draw 0 (n = 1), draw 3 (n = 2); "
+        "test 76.50 ± 0.71 (2), with the paper's constants 75.50 (1)). kd: paper's constants. KD4: fixed here."
     )
     (said,) = budgets(ROWS, [(SPEC, None)])
     assert "on ResNet32×4 → ResNet8×4 (not chosen yet)." in said
+
+
+def test_many_draws_that_were_given_up_are_counted_by_their_n() -> None:
+    many = [[number, 1 if number < 20 else 4] for number in range(35)]
+    (said,) = budgets(ROWS, [(SPEC, OUTCOME | {"dropped": many})])
+    assert "in no mean: 20 draws with n = 1, 15 draws with n = 4 (kdharness search show lists them); test" in said
+    (said,) = budgets(ROWS, [(SPEC, OUTCOME | {"dropped": 35})])  # as it was kept before
+    assert "given up on the way, in no mean: 35 draws; test" in said
+    (said,) = budgets(ROWS, [(SPEC, OUTCOME | {"dropped": []})])
+    assert "given up" not in said
 
 
 def test_where_all_rows_are_the_papers_nothing_is_said() -> None:

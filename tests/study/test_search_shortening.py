@@ -14,6 +14,7 @@ from kdharness.study.resolve import settle, template
 from kdharness.study.rows import rows
 from kdharness.study.searching.course import stand
 from kdharness.study.searching.points import read_points
+from kdharness.study.searching.sampling import distributions, told
 from kdharness.study.searching.schedule import scaled, shortened
 from kdharness.study.searching.search import Search
 
@@ -207,16 +208,29 @@ def test_a_run_that_another_search_pruned_goes_on(rungs: str, finalists: str) ->
 
 
 def test_what_a_search_has_pruned_stays_so_when_another_brings_it_to_its_end() -> None:
+    """For the search itself, and for those who read its points without judging them: `search show`, the dashboard."""
     text = searching(f"draws: 14, {PREFIX}: median")
     store = FakeStore()
-    to_the_end(text, store)
-    (one, before) = next(iter(store.outcomes.items()))
-    gone = [draw for draw in store.saved.values() if draw.pruned_epoch is not None]
+    search = to_the_end(text, store)
+    before = dict(store.outcomes)
+    gone = {number: epoch for number, epoch in pruned(store).items() if epoch is not None}
     assert gone
-    for draw in gone:
-        store.results[draw.run_id] = ("complete", {"val_top1_last": 99.0})  # it would have won
-    Search(expanded(text), store).advance()
-    assert store.outcomes == {one: before}
+    for (_, number), draw in store.saved.items():
+        if number in gone:
+            store.results[draw.run_id] = ("complete", {"val_top1_last": 99.0})  # it would have won
+    again = Search(expanded(text), store)
+    again.advance()
+    assert again.is_done and store.outcomes == before and {n: e for n, e in pruned(store).items() if e} == gone
+    (row,) = search._rows
+    points = read_points(store, "sound", row.name, row.record)[0]
+    now = stand(row.record, points)
+    assert [now.winner] == [one["winner"] for one in before.values() if one is not None]
+    assert {one.number: one.why for one in now.dropped} == {
+        number: f"pruned after epoch {epoch}" for number, epoch in gone.items()
+    }
+    frozen = [told(row.record, point, distributions(row.record.ranges)) for point in points]
+    assert {one.number for one, trial in zip(points, frozen, strict=True) if trial.state.name == "PRUNED"} == set(gone)
+    assert all(trial.value is None for point, trial in zip(points, frozen, strict=True) if point.number in gone)
 
 
 def test_nothing_is_judged_before_the_first_drop() -> None:

@@ -63,6 +63,19 @@ def test_a_search_is_shown_from_the_results_alone(searched: Store) -> None:
         search_views(searched, "sound", "kd")
 
 
+def test_a_draw_that_was_pruned_has_no_value_even_when_its_run_is_complete(searched: Store) -> None:
+    (row,) = searched.searches("sound")
+    (before,) = search_views(searched, "sound")
+    leader = before.best[0].number
+    searched.prune_draw("sound", row.name, leader, 23)
+    draw = searched.draws("sound", row.name)[leader]
+    searched.save_draw("sound", row.name, leader, draw.generation, draw.params, draw.run_id, draw.cost)  # keeps it
+    (view,) = search_views(searched, "sound")
+    assert view.draws[leader].value is None and leader not in {one.number for one in view.best}
+    assert [(one.number, one.why) for one in view.dropped] == [(leader, "pruned after epoch 23")]
+    assert leader not in view.front and len(view.expected) == 11 and view.winner != leader
+
+
 def test_the_copy_for_optuna_can_be_deleted_and_comes_back_the_same(searched: Store, tmp_path) -> None:
     optuna = pytest.importorskip("optuna")
     path, (row,) = tmp_path / "optuna.db", searched.searches("sound")

@@ -59,7 +59,7 @@ def outcome_of(
         "params": dict(won.params),
         "value": _whole(record, won),
         "repeats": list((now.repeats or {}).get(won.number, ())),
-        "dropped": len(now.dropped),
+        "dropped": [[one.number, one.n] for one in now.dropped],
         "finals": {run.pair: run.setting.key for run in finals if run.purpose == "final"},
         "paper": {run.pair: run.setting.key for run in paper if run.purpose == "final"},
     }
