@@ -41,8 +41,11 @@ def job(
     raise typer.Exit(run_job(Home.at(home), run_ids, slot=slot, options=options))
 
 
-def mirror(home: Annotated[Path, typer.Option("--home")]) -> None:
+def mirror(
+    home: Annotated[Path, typer.Option("--home")], server: Annotated[str | None, typer.Option("--server")] = None
+) -> None:
     """Feed MLflow from the results database until nobody runs and nothing is left."""
     from kdharness.runtime.mirror import run_mirror
+    from kdharness.tracking.mlflow import open_mlflow
 
-    raise typer.Exit(run_mirror(Home.at(home)))
+    raise typer.Exit(run_mirror(Home.at(home), lambda place: open_mlflow(place, server)))

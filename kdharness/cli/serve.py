@@ -52,11 +52,11 @@ def sync(
     home: HomeOption = None,
 ) -> None:
     """Tell MLflow everything that it does not know yet."""
+    from kdharness.core.plugins import configured_server
     from kdharness.runtime.mirror import sync_mirror
 
-    typer.echo(
-        f"told MLflow {sync_mirror(Home.at(home), everything=everything)} records; it is equal to the results now"
-    )
+    told = sync_mirror(Home.at(home), configured_server(Path.cwd()), everything=everything)
+    typer.echo(f"told MLflow {told} records; it is equal to the results now")
 
 
 @db.command()

@@ -126,7 +126,7 @@ def run(
     """Run a study: train what is missing, go on where it stopped, print its tables and draw its figures."""
     from rich.console import Console
 
-    from kdharness.core.plugins import configured_notify
+    from kdharness.core.plugins import configured_notify, configured_server
     from kdharness.runtime.command import run_command
 
     code = run_command(
@@ -141,5 +141,6 @@ def run(
         confirmed=yes_runs,
         smoke=smoke,
         notify=configured_notify(Path.cwd()),
+        server=configured_server(Path.cwd()),
     )
     raise typer.Exit(code)

@@ -1,4 +1,5 @@
-"""What the user's pyproject.toml may name: modules that register distillers, models or datasets, and a command.
+"""What the user's pyproject.toml may name: modules that register distillers, models or datasets, a command, and the
+MLflow server that is told.
 
 They are named by `--plugin MODULE` or by `plugins = [...]` under `[tool.kdharness]` in the pyproject.toml of the
 directory where the command runs; a study file never imports code.
@@ -14,6 +15,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kdharness.core.errors import BadInput
 
@@ -48,6 +50,24 @@ def configured_notify(directory: Path) -> list[str]:
     except ValueError as error:
         raise BadInput(f"notify = {command!r}: {error}", where=_section(directory)) from error
     raise BadInput(f"notify = {command!r} is not a command", where=_section(directory))
+
+
+def configured_server(directory: Path) -> str | None:
+    """The address under `[tool.kdharness] mlflow` in the directory's pyproject.toml: the MLflow server that is told
+    instead of the home's own store. None where it is not set. Raises BadInput."""
+    address = _configured(directory).get("mlflow")
+    if address is None:
+        return None
+    parts = urlsplit(address) if isinstance(address, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput(f"mlflow = {address!r} is not the http(s) address of a server", where=_section(directory))
+    if parts.username or parts.password:
+        raise BadInput(
+            "mlflow = ... holds a user or a password, which every process list would show",
+            where=_section(directory),
+            remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment instead",
+        )
+    return str(address).rstrip("/")
 
 
 def _configured(directory: Path) -> dict[str, Any]:

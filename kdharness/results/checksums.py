@@ -38,7 +38,10 @@ COVERED: dict[type[schema.Table], tuple[str, ...]] = {
 
 
 def seal(connection: Connection, table: type[schema.Table], *where: ColumnElement[bool]) -> None:
-    """Write the checksums of these rows as they are now."""
+    """Write the checksums of these rows as they are now.
+
+    Before an update of rows that stand there: `refuse_changed`, or what had changed is vouched for.
+    """
     connection.execute(sealing(table, *where))
 
 

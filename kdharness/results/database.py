@@ -147,19 +147,20 @@ def _take(raw: sqlite3.Connection, path: Path, *statements: str) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection beside the engine, for what comes before the schema is known to be ours; what a killed writer left
-    half done is undone.
+    half done is undone, unless it is to be read only.
 
     Raises sqlite3.Error; EnvironmentRefused where commits are missing.
     """
     mark = remembered(path)
-    place = f"{path.resolve().as_uri()}?mode=rw"
+    place = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(place, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA trusted_schema=OFF")
         _take(connection, path, _LOOK)
-        keep_journal(mark, path)
+        if not read_only:
+            keep_journal(mark, path)
         refuse_loss(mark, connection.execute("PRAGMA user_version").fetchone()[0], path)
         yield connection
     finally:
@@ -265,7 +266,7 @@ def open_database(path: Path, *, create: bool, read_only: bool = False) -> Datab
     elif not path.exists():
         raise _nothing_here(path)
     database = Database(path, read_only=read_only)
-    version = version_of(path)
+    version = version_of(path, read_only=read_only)
     if version != HEAD and create and (version is None or version in VERSIONS):
         from kdharness.results.upgrade import upgrade
 
@@ -317,14 +318,14 @@ def _nothing_here(path: Path) -> BadInput:
 _KINDS = "SELECT name, CASE WHEN sql LIKE 'create virtual%' THEN 'virtual table' ELSE type END FROM sqlite_master"
 
 
-def version_of(path: Path) -> str | None:
+def version_of(path: Path, *, read_only: bool = False) -> str | None:
     """The schema version that stands in the database; None for an empty or missing one.
 
     Raises EnvironmentRefused if it is not a database of ours, or damaged, or commits are missing.
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
-    with refusals(path), opened(path) as connection:
+    with refusals(path), opened(path, read_only=read_only) as connection:
         kinds = dict(connection.execute(_KINDS))
         tables = {name for name, kind in kinds.items() if kind == "table"}
         strange = sorted(name for name, kind in kinds.items() if kind in ("trigger", "view", "virtual table"))

@@ -31,9 +31,11 @@ def save(
     point = {"generation": generation, "params": dumps(dict(params)), "run_id": run_id, "cost": cost}
     with database.write() as connection:
         place = {"study_id": study_id_of(connection, study), "label": label, "number": number}
+        this = [getattr(schema.Draw, name) == value for name, value in place.items()]
+        refuse_changed(connection, schema.Draw, and_(*this))
         statement = sqlite.insert(schema.Draw).values(**place, **point, created_ms=now_ms())
         connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=point))
-        seal(connection, schema.Draw, *(getattr(schema.Draw, name) == value for name, value in place.items()))
+        seal(connection, schema.Draw, *this)
 
 
 def read(database: Database, study: str, label: str) -> list[Draw]:
@@ -76,6 +78,7 @@ def give_up(database: Database, study: str, label: str, number: int, epoch: int)
             schema.Draw.label == label,
             schema.Draw.number == number,
         )
+        refuse_changed(connection, schema.Draw, and_(*this))
         connection.execute(update(schema.Draw).where(*this).values(pruned_epoch=epoch))
         seal(connection, schema.Draw, *this)
 

@@ -272,7 +272,8 @@ def _stop(database: Database, study: str, run_ids: Sequence[str] | None, state: 
     with database.write() as connection:
         chosen = _chosen(connection, study, run_ids, ("waiting", "running"))
         if state == "pruned":
-            chosen = [run_id for run_id in chosen if run_id not in set(connection.scalars(_TEACHERS))]
+            teachers = set(connection.scalars(_TEACHERS))
+            chosen = [run_id for run_id in chosen if run_id not in teachers]
         if run_ids is None:
             others = schema.StudyRun.study_id != study_id_of(connection, study)
             shared = set(connection.scalars(select(schema.StudyRun.run_id).where(others)))

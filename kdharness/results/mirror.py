@@ -1,6 +1,6 @@
 """What a tracker is told of one run of one study, what it already knows, and who may tell it."""
 
-from sqlalchemy import RowMapping, delete, select
+from sqlalchemy import RowMapping, delete, func, select
 from sqlalchemy.dialects import sqlite
 
 from kdharness.results import schema
@@ -125,6 +125,12 @@ def mirrored(database: Database, study: str) -> dict[str, str]:
         told = select(schema.Mirror.run_id, schema.Mirror.external_id)
         found = connection.execute(told.where(schema.Mirror.study_id == study_id_of(connection, study)))
         return {row.run_id: row.external_id for row in found}
+
+
+def last_saved(database: Database) -> int | None:
+    """See Store.last_mirrored."""
+    with database.read() as connection:
+        return connection.execute(select(func.max(schema.Mirror.saved_ms))).scalar_one()
 
 
 def save(database: Database, study_run_id: int, external_id: str, logged_epoch: int, finished: bool) -> None:

@@ -13,7 +13,7 @@ from kdharness.core.records import Numerics
 from kdharness.results import outbox, schema
 from kdharness.results.checksums import seal, sealing
 from kdharness.results.database import Database
-from kdharness.results.encoding import dumps, epoch_row, metric_row, now_ms
+from kdharness.results.encoding import among, dumps, epoch_row, listing, metric_row, now_ms
 from kdharness.results.leases import NOBODY, fenced, write_attempt
 from kdharness.results.records import Checkpoint, Lease
 
@@ -170,9 +170,11 @@ def _checkpoints(connection: Connection, run_id: str) -> list[Checkpoint]:
 
 def forget_checkpoints(database: Database, run_ids: Sequence[str]) -> None:
     """See Store.forget_checkpoints."""
-    idle = select(schema.Run.run_id).where(schema.Run.run_id.in_(run_ids), schema.Run.state != "running")
+    idle = select(schema.Run.run_id).where(schema.Run.run_id.in_(among("idle")), schema.Run.state != "running")
     with database.write() as connection:
-        connection.execute(delete(schema.Checkpoint).where(schema.Checkpoint.run_id.in_(idle)))
+        connection.execute(
+            delete(schema.Checkpoint).where(schema.Checkpoint.run_id.in_(idle)), {"idle": listing(run_ids)}
+        )
 
 
 def complete(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.dialects import sqlite
 
 from kdharness.results import schema
@@ -20,6 +20,7 @@ def save(database: Database, study: str, searches: Sequence[SearchRow]) -> None:
     table = schema.Search
     with database.write() as connection:
         study_id = study_id_of(connection, study)
+        refuse_changed(connection, table, table.study_id == study_id)
         connection.execute(update(table).where(table.study_id == study_id).values(asked=False))
         for number, one in enumerate(searches):
             place = {"study_id": study_id, "name": one.name}
@@ -34,6 +35,7 @@ def conclude(database: Database, study: str, name: str, outcome: Mapping[str, An
     table = schema.Search
     with database.write() as connection:
         this = (table.study_id == study_id_of(connection, study), table.name == name)
+        refuse_changed(connection, table, and_(*this))
         text = None if outcome is None else dumps(dict(outcome))
         connection.execute(update(table).where(*this).values(outcome=text))
         seal(connection, table, *this)

@@ -444,6 +444,10 @@ class Store:
         """Run -> the tracker's name for it, of the study's runs that it was told of."""
         return mirror.mirrored(self._database, study)
 
+    def last_mirrored(self) -> int | None:
+        """When the tracker last took something, in ms of Unix time; None if it never did."""
+        return mirror.last_saved(self._database)
+
     def take_mirror_lease(self, owner: Owner, lease_seconds: float = 60) -> bool:
         """True if `owner` is the mirror now (also renews); False while another living one is."""
         return mirror.take_lease(self._database, owner, lease_seconds)

@@ -63,7 +63,7 @@ def _keep_text(connection: Connection, study_id: int, text: str, path: str, spec
         .limit(1)
     ).first()
     if last is not None and last.text == text:
-        of_last = schema.StudyText.number == last.number
+        of_last = schema.StudyText.number == last.number  # all that its checksum covers is written anew
         connection.execute(update(schema.StudyText).where(of_study, of_last).values(path=path, spec=spec))
         seal(connection, schema.StudyText, of_study, of_last)
         return False

@@ -37,6 +37,7 @@ def add(
     """See Store.add_teacher."""
     this = {"model": model, "dataset": dataset, "weights_sha256": weights_sha256}
     with database.write() as connection:
+        refuse_changed(connection, schema.Teacher, schema.Teacher.origin == "imported")
         known = [_imported(row) for row in connection.execute(_IMPORTS).mappings()]
         same = [one for one in known if all(getattr(one, field) == value for field, value in this.items())]
         if same:
@@ -62,6 +63,7 @@ def verified(
 ) -> ImportedTeacher:
     """See Store.verified."""
     with database.write() as connection:
+        refuse_changed(connection, schema.Teacher, schema.Teacher.name == name)
         _named(connection, name)
         found = {"measured_top1": measured_top1, "fingerprint": fingerprint, "accepted": accepted}
         _update(connection, name, **found, verified_ms=now_ms())

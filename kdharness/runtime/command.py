@@ -50,10 +50,11 @@ def run_command(
     confirmed: int | None = None,
     smoke: bool = False,
     notify: Sequence[str] = (),
+    server: str | None = None,
 ) -> ExitCode:
     """Everything between the study file and its tables; says what is new, reused and no longer asked for.
 
-    With `smoke` it is the study's shrunk form.
+    With `smoke` it is the study's shrunk form. `server`: the MLflow server that is told instead of the home's store.
 
     Raises StudyError and BadInput about the study before anything is written; EnvironmentRefused, and BadInput about
     images, before anything is trained.
@@ -90,7 +91,7 @@ def run_command(
         executor=executor,
         progress=progress_for(console),
         search=search if expansion.searched else None,
-        mirror=MirrorProcess(home, store, command) if mlflow_installed() else None,
+        mirror=MirrorProcess(home, store, command, server=server) if mlflow_installed() else None,
         parts=parts((want.setting for want in expansion.wanted), expansion.dataset),
         warm=WarmTables(store, home.tables, device_of(places[0]), options).runs,
         fail_fast=fail_fast,

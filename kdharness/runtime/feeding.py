@@ -24,11 +24,11 @@ def drain(store: Store, tracker: Tracker, stop: Callable[[], bool] = lambda: Fal
     refused: dict[int, TrackerError] = {}
     while rows := [row for row in store.outbox(BATCH + len(refused)) if row.id not in refused]:
         failures = 0
-        done = []
+        done: list[int] = []
         try:
             for row in rows:
                 if stop():
-                    return told
+                    return told + len(done)
                 try:
                     _tell(store, tracker, row)
                 except TrackerError as error:

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import logging
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -87,6 +89,8 @@ def open_mlflow(home: Home, uri: str | None = None) -> "MlflowTracker":
     logging.getLogger("alembic").setLevel(logging.WARNING)
     place = uri or sqlite_uri(home)
     with _told(place):
+        if uri is not None:
+            _knock(uri)
         from mlflow.tracking import MlflowClient
 
         if uri is not None:
@@ -229,6 +233,17 @@ class MlflowTracker:
         dataset = Dataset(run.setting.dataset, run.setting.fingerprint[:32], "kdharness", source)
         tags = [InputTag("mlflow.data.context", f"train{held_out}")]
         self.client.log_inputs(external_id, [DatasetInput(dataset, tags)])
+
+
+def _knock(uri: str) -> None:
+    """Raises where nobody answers at the address, or with an error of the server's own: before MLflow is imported."""
+    seconds = float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+    try:
+        urllib.request.build_opener().open(f"{uri}/health", timeout=seconds).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code >= 500:  # whoever refuses this page, or asks who we are, is there
+            raise
 
 
 @contextmanager

@@ -134,6 +134,8 @@ FAULTS: dict[int, tuple[str, ...]] = {
          CLAIMS + "test_a_run_completes_once"),
     67: ("MLflow is down, slow or refuses", MIRROR + "test_an_unreachable_tracker_loses_nothing",
          MIRROR + "test_a_hanging_mirror_costs_the_wait_and_is_not_left_behind",
+         MIRROR + "test_a_tracker_that_has_long_been_silent_is_not_waited_for",
+         "tests/tracking/test_mlflow.py::test_a_server_that_is_not_there_costs_no_import_of_mlflow",
          "tests/tracking/test_mlflow.py::test_a_hanging_server_is_given_up_soon"),
     68: ("MLflow is emptied", "tests/cli/test_sync.py::test_sync_makes_mlflow_equal_and_again_after_a_loss"),
     70: ("Optuna's storage is lost or damaged", "tests/runtime/test_search_storage.py::"

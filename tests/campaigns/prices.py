@@ -1,25 +1,22 @@
-"""What surviving costs: `python tests/campaigns/prices.py [restart=10000] [epoch=30] [mirror=60]`.
+"""What surviving costs: `python tests/campaigns/prices.py [restart=10000] [epoch=30] [mirror=4]`.
 
 `restart`: with so many runs in the database, from `kdharness run` until a killed run's next checkpoint, and `status`.
-`epoch`: what a job does for safety in an epoch of so many seconds. `mirror`: what a server that hangs, and one that
-answers 500, take from a study, followed for so many seconds. Seconds of processors are what counts; those of the clock
-mean something on a quiet machine only, so the load stands beside them.
+`epoch`: what a job does for safety in an epoch of so many seconds. `mirror`: what MLflow servers that hang, answer 500
+or reset connections all along take from a study of so many runs, and whether its results are those of one without a
+tracker. Seconds of processors are what counts; those of the clock mean something on a quiet machine only, so the load
+stands beside them.
 """
 
 import os
 import resource
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -28,13 +25,13 @@ from kdharness.core.home import Home
 from kdharness.results.owner import Owner
 from kdharness.results.store import Store
 from kdharness.runtime.leases import BEAT_SECONDS, Heartbeat
-from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.signals import Stop
 from kdharness.runtime.sink import JobSink
 from kdharness.runtime.watchdog import Watchdog
 from kdharness.runtime.writer import Writer
 from kdharness.study.expand import expand
 from kdharness.study.load import parse_study
+from kdharness.testing.hostile_server import KINDS, hostile
 from kdharness.training.members import EpochEnd
 
 STUDY = """\
@@ -49,7 +46,8 @@ tables: [{{}}]
 """
 STEPS, PARAMETERS, TIMES = 782, 1_233_540, 20
 """Of an epoch of CIFAR-100 in batches of 64, of a ResNet8×4, and how often each thing is timed."""
-HOUR = 3600.0
+MEASURED = ("_seconds", "_mib")
+"""How the names of metrics end that two runs of the same may differ in."""
 KDHARNESS = (sys.executable, "-P", "-m", "kdharness")
 
 
@@ -185,77 +183,83 @@ def epoch(root: Path, seconds: float) -> None:
     say(f"all of an epoch of {seconds:.0f} s: {total[0] / seconds:.2%} of it", *total, "< 1 %")
 
 
-class Refuses(BaseHTTPRequestHandler):
-    """Answers 500 to everything."""
-
-    def do_GET(self) -> None:
-        self.send_error(500)
-
-    do_POST = do_PUT = do_PATCH = do_GET
-
-    def log_message(self, format: str, *arguments: object) -> None: ...
-
-
-@contextmanager
-def hostile(kind: str) -> Iterator[str]:
-    """The address of a server that hangs, or of one that answers 500."""
-    if kind == "hangs":
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(64)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        return
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
-MIRROR = """
-import sys
-from kdharness.core.home import Home
-from kdharness.runtime.mirror import run_mirror
-from kdharness.tracking.mlflow import open_mlflow
-run_mirror(Home.at(sys.argv[-1]), lambda home: open_mlflow(home, "URI"))
+NO_MLFLOW = """
+import kdharness.runtime.command
+kdharness.runtime.command.mlflow_installed = lambda: False
+from kdharness.cli.app import main
+main()
 """
+ALONE = "no tracker"
 
 
-def follow(process: MirrorProcess, seconds: float) -> None:
-    """As the run loop does, once a second."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        process.tend()
-        time.sleep(1.0)
+def run_study(folder: Path, runs: int, uri: str | None) -> tuple[float, float, float]:
+    """Seconds of processors and of the clock of `kdharness run`, and the mirror's share of the former.
+
+    The user's pyproject.toml names the server at `uri`; without one it is as if MLflow were not installed.
+    """
+    folder.mkdir(parents=True)
+    (folder / "prices.yaml").write_text(STUDY.format(rates="0.05", seeds=runs))
+    if uri is not None:
+        (folder / "pyproject.toml").write_text(f'[tool.kdharness]\nmlflow = "{uri}"\n')
+    own = (sys.executable, "-P", "-c", NO_MLFLOW) if uri is None else KDHARNESS
+    mirrors: dict[str, float] = {}
+
+    def follow() -> None:
+        with (
+            (folder / "out.txt").open("w") as out,
+            subprocess.Popen(
+                [*own, "run", "prices.yaml", "--home", "home", "--slots", "1"], cwd=folder, stdout=out, stderr=out
+            ) as process,
+        ):
+            while process.poll() is None:
+                for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                    with suppress(OSError, IndexError):  # it has just ended
+                        if b"mirror" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                            mirrors[pid] = computed(int(pid))
+                time.sleep(0.2)
+        assert process.returncode == 0, (folder / "out.txt").read_text()
+
+    cpu, wall = spent(follow, children=True)
+    return cpu, wall, sum(mirrors.values())
 
 
-def mirror(root: Path, seconds: float) -> None:
-    """The mirror's process, and what the runner does for it and waits for at the end; of an hour's study."""
-    for kind in ("hangs", "answers 500"):
-        home = Home.at(root / kind.partition(" ")[0])
-        home.root.mkdir(parents=True)
-        filled(home, 100)
-        store = Store(home)
-        store.outbox_all()
-        with hostile(kind) as uri:
-            process = MirrorProcess(home, store, (sys.executable, "-c", MIRROR.replace("URI", uri)))
-            runner, _ = spent(partial(follow, process, seconds))
-            assert process._process is not None
-            cpu = computed(process._process.pid)
-            _, waited = spent(process.finish)
-            behind = store.outbox_size()
-        store.close()
-        say(f"a server that {kind}: the mirror's process in {seconds:.0f} s", cpu, None)
-        say("the runner's looks, and its wait at the end", runner, waited)
-        share = max(runner / seconds, waited / HOUR)
-        say(f"what an hour of training is longer by: {share:.2%}", runner / seconds * HOUR, waited, "< 1 %")
-        sys.stdout.write(f"{behind} records wait for `sync`\n" if behind else "NO RECORD WAITS\n")
+def came_out(home: Home) -> tuple[dict[str, object], int]:
+    """By run all that is no time and no memory: weights, final metrics, curves; how many records wait for `sync`."""
+    store = Store(home)
+    found: dict[str, object] = {}
+    for row in store.rows("prices"):
+        curves = [(one.name, one.epoch, one.value) for one in store.epoch_metrics(row.run_id)]
+        values = [*sorted(row.metrics.items()), *curves]
+        found[row.run_id] = row.state, row.weights_sha256, [one for one in values if not one[0].endswith(MEASURED)]
+    waiting = store.outbox_size()
+    store.close()
+    return found, waiting
+
+
+def mirror(root: Path, runs: int) -> None:
+    """Studies of so many runs, alone before and after, and with servers that fail from the first to the last second."""
+    prices: dict[str, tuple[float, float]] = {}
+    results: dict[str, object] = {}
+    for number, kind in enumerate((ALONE, *KINDS, ALONE)):
+        folder = root / str(number)
+        with hostile(kind) if kind in KINDS else nullcontext() as uri:
+            cpu, wall, own = run_study(folder, runs, uri)
+        results[kind], waiting = came_out(Home.at(folder / "home"))
+        if kind == ALONE:
+            say(f"a study of {runs} runs, {ALONE}", cpu, wall)
+            prices[kind] = cpu, wall
+            continue
+        more, longer = (here / there - 1 for here, there in zip((cpu, wall), prices[ALONE], strict=True))
+        say(f"a server that {kind}: {more:+.2%} of processors, {longer:+.2%} of the clock", cpu, wall, "< 1 % more")
+        say(f"of it the mirror's process: {own / cpu:.2%}", own, None, "< 1 %")
+        equal = results[kind] == results[ALONE]
+        sys.stdout.write(f"{'all results equal' if equal else 'RESULTS DIFFER'}, {waiting} records wait for `sync`\n")
 
 
 PARTS: dict[str, tuple[Callable[[Path, float], None], float]] = {
     "restart": (lambda root, size: restart(root, int(size)), 10_000),
     "epoch": (epoch, 30.0),
-    "mirror": (mirror, 60.0),
+    "mirror": (lambda root, size: mirror(root, int(size)), 4),
 }
 
 

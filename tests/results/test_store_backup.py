@@ -120,8 +120,7 @@ def everything(store):
         store.prune_draw("mini", "KD", number, 2)
         store.save_draw_runs("mini", [DrawRun("KD", number, 1, 1, row.run_id)])
     store.exclude([row.run_id], "for the test")
-    weights = {"model": "resnet20", "dataset": "digits", "weights_sha256": "7" * 64, "path": "teachers/7"}
-    store.add_teacher(name="mine", **weights, declared_top1=None, provenance={"file": "a.pth"})
+    store.add_teacher(name="mine", **WEIGHTS, declared_top1=None, provenance={"file": "a.pth"})
     store.verified("mine", measured_top1=98.25, fingerprint="f" * 64)
     yield store._database.path
 
@@ -149,6 +148,37 @@ def test_every_column_that_is_printed_has_its_checksum(everything, store, table)
         connection.commit()
         connection.close()
         assert look_into(changed), column
+
+
+WEIGHTS = {"model": "resnet20", "dataset": "digits", "weights_sha256": "7" * 64, "path": "teachers/7"}
+WRITES = {
+    "searches": ("searches SET outcome = '{}'", lambda store: store.save_searches("mini", [SearchRow("KD", {})])),
+    "outcome": ("searches SET spec = '{}'", lambda store: store.save_outcome("mini", "KD", None)),
+    "pruning": ("draws SET cost = 1.0", lambda store: store.prune_draw("mini", "KD", 0, 3)),
+    "draw": (
+        "draws SET pruned_epoch = 9",
+        lambda store: store.save_draw("mini", "KD", 0, 0, {"temperature": 3.0}, store.queue("mini")[0].run_id, 123.0),
+    ),
+    "import": (
+        "teachers SET measured_top1 = 99.0",
+        lambda store: store.add_teacher(name="mine", **WEIGHTS, declared_top1=98.0, provenance={}),
+    ),
+    "verified": (
+        "teachers SET declared_top1 = 1.0",
+        lambda store: store.verified("mine", measured_top1=98.0, fingerprint="f" * 64),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_later_write_does_not_vouch_for_what_has_changed(everything, store, what):
+    change, write = WRITES[what]
+    connection = sqlite3.connect(everything)
+    connection.execute(f"UPDATE {change}")
+    connection.commit()
+    connection.close()
+    with pytest.raises(EnvironmentRefused, match="not what was committed"):
+        write(store)
 
 
 @pytest.mark.parametrize("column", ["dataset", "student", "teacher", "distiller", "validation", "epochs"])

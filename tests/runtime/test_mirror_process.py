@@ -1,13 +1,18 @@
+import os
+import signal
+import sqlite3
 import sys
+import threading
 import time
 
 import pytest
 from tiny_study import ask, wanted
 
-from kdharness.core.errors import ExitCode
+from kdharness.core.errors import EnvironmentRefused, ExitCode
 from kdharness.core.records import Numerics
 from kdharness.results.owner import Owner
 from kdharness.results.records import Checkpoint
+from kdharness.runtime import mirror as mirror_module
 from kdharness.runtime.feeding import drain
 from kdharness.runtime.mirror import MirrorProcess, run_mirror
 from kdharness.tracking.tracker import TrackerError
@@ -174,3 +179,108 @@ def test_a_hanging_mirror_costs_the_wait_and_is_not_left_behind(home, store):
     assert mirror.finish() == 1
     assert time.monotonic() - began < 5
     assert mirror._process.poll() is not None
+
+
+@pytest.mark.parametrize("how", ["mirror", "sync"])
+def test_who_tells_for_long_keeps_its_turn_and_ends_when_another_has_it(home, store, monkeypatch, how):
+    """Two that tell the same run would create it twice: the lease is renewed from record to record."""
+    monkeypatch.setattr(mirror_module, "_RENEW_SECONDS", 0.0)
+    ids = ask(store, wanted(seeds=3))
+    for name in ("none0", "none1", "none2"):
+        train(store, ids[name])
+    book, until = Book(), []
+
+    def see(run):
+        lease = store.query("SELECT lease_until FROM process_leases")[1]
+        if lease not in until:
+            until.append(lease)
+        if len(until) == 2:  # as if this one had slept
+            connection = sqlite3.connect(home.results)
+            connection.execute("UPDATE process_leases SET owner_nonce = 'another'")
+            connection.commit()
+            connection.close()
+        return False
+
+    book.refuses = see
+    monkeypatch.setattr(mirror_module, "open_mlflow", lambda home, server: book)
+    if how == "mirror":
+        late = threading.Timer(5.0, os.kill, (os.getpid(), signal.SIGTERM))
+        late.start()
+        assert run_mirror(home, lambda home: book) == ExitCode.DONE
+        late.cancel()
+    else:
+        with pytest.raises(EnvironmentRefused, match="another process tells MLflow now, after 2 records"):
+            mirror_module.sync_mirror(home)
+    assert len(until) == 2 and len(book.runs) == 2 and store.outbox_size() == 1
+
+
+HANGS = "import time; time.sleep(60)"
+
+
+def test_a_tracker_that_has_long_been_silent_is_not_waited_for(home, store, monkeypatch):
+    monkeypatch.setattr(mirror_module, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(mirror_module, "_LISTEN_SECONDS", 0.0)
+    ids = ask(store, wanted())
+    train(store, ids["none0"])
+    mirror = MirrorProcess(home, store, (sys.executable, "-c", HANGS), finish_seconds=5.0)
+    began = time.monotonic()
+    while time.monotonic() < began + 0.3:
+        mirror.tend()
+        time.sleep(0.02)
+    began = time.monotonic()
+    assert mirror.finish() == 1
+    assert time.monotonic() - began < 2.0
+    assert mirror._process.poll() is not None
+
+
+def test_a_tracker_that_is_only_slow_is_waited_for(home, store, monkeypatch):
+    """It takes each record within the time after which it would be called silent, and all of them in more."""
+    monkeypatch.setattr(mirror_module, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(mirror_module, "_LISTEN_SECONDS", 0.0)
+    ids = ask(store, wanted(seeds=3))
+    for name in ("none0", "none1", "none2"):
+        train(store, ids[name])
+
+    def tell():
+        for row in store.outbox():
+            time.sleep(0.2)
+            store.mirror_save(row.study_run_id, external_id=row.run_id, logged_epoch=2, finished=True)
+            store.outbox_done([row.id])
+
+    mirror = MirrorProcess(home, store, (sys.executable, "-c", HANGS), finish_seconds=5.0)
+    teller = threading.Thread(target=tell)
+    teller.start()
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        mirror.tend()
+        time.sleep(0.02)
+    assert mirror.finish() == 0
+    teller.join()
+
+
+def test_the_mirror_is_told_of_the_users_server(home, store):
+    ids = ask(store, wanted())
+    train(store, ids["none0"])
+    mirror = MirrorProcess(home, store, (sys.executable, "-c", "import sys; print(sys.argv[1:])"), server="http://x:1")
+    mirror.tend()
+    mirror._process.wait(10)
+    assert (home.root / "mirror.log").read_text() == f"['mirror', '--server', 'http://x:1', '--home', '{home.root}']\n"
+
+
+def test_a_mirror_that_dies_again_and_again_is_started_ever_more_seldom(home, store, monkeypatch):
+    monkeypatch.setattr(mirror_module, "_RESTART_SECONDS", 0.1)
+    monkeypatch.setattr(mirror_module, "_LISTEN_SECONDS", 60.0)
+    ids = ask(store, wanted())
+    train(store, ids["none0"])
+    mirror = MirrorProcess(home, store, ("/bin/false",))
+    pauses = []
+    for _ in range(3):
+        now = time.monotonic()
+        mirror._start_at = 0.0
+        mirror.tend()
+        mirror._process.wait(10)
+        pauses.append(round(mirror._start_at - now, 1))
+    assert pauses == [0.1, 0.2, 0.4]
+    began = time.monotonic()
+    monkeypatch.setattr(mirror, "_finish_seconds", 0.3)
+    assert mirror.finish() == 1 and time.monotonic() - began < 2.0

@@ -11,7 +11,7 @@ from test_run_loop import Heard, Pretend, go
 from tiny_study import ask, wanted
 
 from kdharness.core.errors import BadInput, ExitCode
-from kdharness.core.plugins import configured_notify
+from kdharness.core.plugins import configured_notify, configured_server
 from kdharness.runtime import notify, scheduler
 from kdharness.runtime.notify import Notifier
 
@@ -68,6 +68,18 @@ def test_a_command_that_fails_or_hangs_is_complained_of_once(monkeypatch, comman
     assert time.monotonic() - began < 10
     notifier.finish()
     assert len(said) == 1 and complaint in said[0]
+
+
+def test_the_users_own_file_names_the_server_that_is_told(tmp_path):
+    assert configured_server(tmp_path) is None
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[tool.kdharness]\nmlflow = "http://127.0.0.1:5000/"\n')
+    assert configured_server(tmp_path) == "http://127.0.0.1:5000"
+    for wrong, said in (("5000", "address"), ('"file:///etc"', "address"), ('"https://me:secret@x"', "password")):
+        file.write_text(f"[tool.kdharness]\nmlflow = {wrong}\n")
+        with pytest.raises(BadInput, match=said) as error:
+            configured_server(tmp_path)
+        assert "secret" not in str(error.value)
 
 
 def test_only_the_user_s_own_file_names_the_command(tmp_path):

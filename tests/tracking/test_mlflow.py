@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 
 from kdharness.core.home import Home
+from kdharness.testing.hostile_server import hostile
 from kdharness.testing.tracker import START_MS, check_tracker, completed, example_run
 from kdharness.tracking.mlflow import MlflowTracker, open_mlflow
 from kdharness.tracking.tracker import RunView, TrackerError
@@ -120,16 +121,27 @@ def test_whatever_goes_wrong_is_a_tracker_error(tracker: MlflowTracker) -> None:
         tracker.log("no-such-run", study("wrong", example_run()))
 
 
-def test_a_hanging_server_is_given_up_soon(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_server_is_given_up_soon(tracker: MlflowTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stops answering after it was opened."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(8)  # accepts, and never answers
-        uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with hostile("hangs") as uri:
+        client = type(tracker.client)(tracking_uri=uri)
         began = time.monotonic()
         with pytest.raises(TrackerError, match=r"127\.0\.0\.1"):
-            open_mlflow(home, uri).start(example_run())
+            MlflowTracker(client, uri, None).start(example_run())
         assert time.monotonic() - began < 8.0
+
+
+@pytest.mark.parametrize(("kind", "said"), [("hangs", "timed out"), ("answers 500", "500"), ("resets", "reset")])
+def test_a_server_that_is_not_there_costs_no_import_of_mlflow(
+    home: Home, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "0.3")
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
+    with hostile(kind) as uri, pytest.raises(TrackerError, match=said):
+        open_mlflow(home, uri)
+    with pytest.raises(TrackerError, match="refused"):
+        open_mlflow(home, uri)
 
 
 def test_two_processes_open_a_fresh_store_together(race: Race, tracker: MlflowTracker) -> None:
