@@ -13,7 +13,7 @@ from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, now_ms
 from kdharness.results.reading import metrics_of
-from kdharness.results.records import Draw, DrawRun
+from kdharness.results.search_records import Draw, DrawRun
 from kdharness.results.studies import study_id_of
 
 

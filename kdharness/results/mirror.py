@@ -7,9 +7,10 @@ from kdharness.results import schema
 from kdharness.results.database import Database
 from kdharness.results.encoding import now_ms, owner_columns, owner_of, setting_of
 from kdharness.results.leases import is_expired
+from kdharness.results.mirror_records import MirrorView
 from kdharness.results.owner import Owner, boottime, is_alive
 from kdharness.results.reading import epochs_of, rows_where
-from kdharness.results.records import MirrorView, ResultRow
+from kdharness.results.records import ResultRow
 from kdharness.results.studies import study_id_of
 
 _ROLE = "mirror"

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, Integer, Text, bindpar
 from kdharness.results import schema
 from kdharness.results.database import Database
 from kdharness.results.encoding import among, listing, now_ms
-from kdharness.results.records import OutboxRow, What
+from kdharness.results.mirror_records import OutboxRow, What
 
 
 def mark_runs(connection: Connection, run_ids: Iterable[str], what: What) -> None:

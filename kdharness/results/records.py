@@ -8,11 +8,6 @@ from typing import Any, Literal
 from kdharness.core.records import Purpose, Setting, State
 from kdharness.results.owner import Owner
 
-What = Literal["asked", "study", "state", "epoch"]
-"""Why a (study, run) has to be mirrored again: it is newly asked for or relabelled, the study's text changed, the
-run's state changed, an epoch was committed."""
-
-
 UNAVAILABLE = "unavailable"
 """The reason of a run that waits for its disk or its database, and of an attempt that has waited in vain."""
 
@@ -333,52 +328,6 @@ class Reaped:
 
 
 @dataclass(frozen=True)
-class OutboxRow:
-    """A (study, run) whose mirror is behind. Nothing but the fact: what to say is in its `mirror_view`."""
-
-    id: int
-    study_run_id: int
-    study: str
-    run_id: str
-    what: What
-    at_ms: int
-
-
-@dataclass(frozen=True)
-class MirrorView:
-    """Everything a tracker says about one run of one study. Sealed values are not in it: the store has none."""
-
-    study_run_id: int
-    study: str
-    study_text: str
-    study_path: str
-    run_id: str
-    label: str
-    pair: str
-    purpose: Purpose
-    state: State
-    seed: int
-    epochs: int
-    params: Mapping[str, str | int | float | bool | None]
-    """Flat: {"kd.temperature": 4.0, "recipe.lr": 0.05, "dataset": "digits"}."""
-    tags: Mapping[str, str]
-    """`kdharness.run_id`, `.setting_key`, `.numerics_key`, `.commit`, `.host`, `.device`, ..."""
-    settings: Mapping[str, Any]
-    provenance: Mapping[str, str]
-    epoch_metrics: tuple[EpochMetric, ...]
-    """By epoch; when the run is complete the once sealed ones are among them, also of epochs already logged."""
-    metrics: Mapping[str, float]
-    started_ms: int | None
-    finished_ms: int | None
-    reused_from: str | None
-    """The study that trained it, where it is another one."""
-    external_id: str | None
-    logged_epoch: int
-    finished: bool
-    """The tracker has already been told the end."""
-
-
-@dataclass(frozen=True)
 class TrainedTeacher:
     """The student of a finished run that a study asked for as a teacher."""
 
@@ -391,50 +340,6 @@ class TrainedTeacher:
     test_top1: float | None
     val_top1: float | None
     finished: datetime | None
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One point of a search."""
-
-    label: str
-    number: int
-    generation: int
-    params: Mapping[str, Any]
-    run_id: str
-    state: State = "waiting"
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    cost: float | None = None
-    """Of its student, in multiply-adds; None where it was drawn by a version that did not ask."""
-    pruned_epoch: int | None = None
-    """The epoch after which its search gave it up, whatever became of its run."""
-
-
-@dataclass(frozen=True)
-class DrawRun:
-    """What a draw was trained for after its first run."""
-
-    label: str
-    number: int
-    rung: int
-    """Which of the search's schedules; the last is the whole one."""
-    seed: int
-    run_id: str
-    state: State = "waiting"
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SearchRow:
-    """One search of a study."""
-
-    name: str
-    """Under which its draws stand; those of several pairs under `name pair`."""
-    spec: Mapping[str, Any]
-    outcome: Mapping[str, Any] | None = None
-    """None until it has chosen."""
-    asked: bool = True
-    """The study's file still asks for it."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from kdharness.results import schema
 from kdharness.results.checksums import refuse_changed, seal
 from kdharness.results.database import Database
 from kdharness.results.encoding import dumps, now_ms
-from kdharness.results.records import SearchRow
+from kdharness.results.search_records import SearchRow
 from kdharness.results.studies import study_id_of
 
 

@@ -26,60 +26,27 @@ from kdharness.results import (
 from kdharness.results import leases as holding
 from kdharness.results import searches as searches_of
 from kdharness.results.database import open_database
+from kdharness.results.mirror_records import MirrorView, OutboxRow
 from kdharness.results.owner import Owner
 from kdharness.results.records import (
-    AttemptRow,
     Checkpoint,
-    Draw,
-    DrawRun,
     EpochMetric,
     ImportedTeacher,
     Lease,
-    Marks,
-    MirrorView,
     Note,
-    OutboxRow,
     QueueRow,
     Reaped,
     ResultRow,
     Revealed,
     RunDigest,
     RunRow,
-    SearchRow,
     StudyAttempt,
     StudyChange,
     StudyRow,
     StudyText,
     TrainedTeacher,
 )
-
-__all__ = [
-    "AttemptRow",
-    "Checkpoint",
-    "Draw",
-    "DrawRun",
-    "EpochMetric",
-    "ImportedTeacher",
-    "Lease",
-    "Marks",
-    "MirrorView",
-    "Note",
-    "OutboxRow",
-    "Owner",
-    "QueueRow",
-    "Reaped",
-    "ResultRow",
-    "Revealed",
-    "RunDigest",
-    "RunRow",
-    "SearchRow",
-    "Store",
-    "StudyAttempt",
-    "StudyChange",
-    "StudyRow",
-    "StudyText",
-    "TrainedTeacher",
-]
+from kdharness.results.search_records import Draw, DrawRun, SearchRow
 
 
 class Store:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kdharness.core.errors import BadInput
-from kdharness.results.records import EpochMetric, MirrorView, OutboxRow
+from kdharness.results.mirror_records import MirrorView, OutboxRow
+from kdharness.results.records import EpochMetric
 from kdharness.results.store import Store
 from kdharness.tracking.tracker import EpochMetrics, RunView, StudyView, Tracker, TrackerError
 

@@ -19,7 +19,8 @@ from kdharness.reporting.paper.anonymous import Scrub
 from kdharness.reporting.published.values import read_registry
 from kdharness.reporting.references import bibliography
 from kdharness.reporting.render_latex import listing, render, tabular
-from kdharness.results.store import Store, StudyAttempt
+from kdharness.results.records import StudyAttempt
+from kdharness.results.store import Store
 from kdharness.runtime import paper_facts
 from kdharness.runtime.figures import OF_TABLES, draw, figure_table
 from kdharness.runtime.owned_files import write_owned

@@ -16,7 +16,8 @@ from kdharness.reporting.paper.settings import Constants
 from kdharness.reporting.paper.setup_paragraph import Setup, Trained
 from kdharness.reporting.references import preset_keys
 from kdharness.results.encoding import restore
-from kdharness.results.store import Store, StudyAttempt
+from kdharness.results.records import StudyAttempt
+from kdharness.results.store import Store
 from kdharness.runtime import provenance
 from kdharness.study.describe import Described
 

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "results"))
 from sample_study import NUMERICS, SHA, claim_one, finish, open_store, save, wanted
 
 from kdharness.results.owner import Owner
-from kdharness.results.store import Checkpoint, DrawRun, SearchRow
+from kdharness.results.records import Checkpoint
+from kdharness.results.search_records import DrawRun, SearchRow
 
 
 def make(out: Path) -> None:

@@ -6,7 +6,8 @@ import time
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, Recipe, Setting, Teacher, WantedRun
 from kdharness.results.owner import Owner
-from kdharness.results.store import Lease, Store
+from kdharness.results.records import Lease
+from kdharness.results.store import Store
 
 NUMERICS = Numerics(
     device_kind="cpu", threads=1, layout="channels_last", torch="2.15.0", torch_cuda=None, numpy="2.4.0"

@@ -14,7 +14,7 @@ from kdharness.results import columns as columns_module
 from kdharness.results.backup import backup, look_into
 from kdharness.results.checksums import COVERED
 from kdharness.results.database import copied_from
-from kdharness.results.store import DrawRun, SearchRow
+from kdharness.results.search_records import DrawRun, SearchRow
 
 
 def metrics(store):

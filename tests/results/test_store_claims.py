@@ -13,7 +13,7 @@ from sample_study import NUMERICS, claim_all, claim_one, complete, finish, open_
 from kdharness.core.errors import BadInput, LeaseLost
 from kdharness.results import owner as owner_module
 from kdharness.results.owner import Owner, is_alive, is_child
-from kdharness.results.store import Checkpoint, Lease
+from kdharness.results.records import Checkpoint, Lease
 
 
 def dead(_owner):

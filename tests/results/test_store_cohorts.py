@@ -8,8 +8,7 @@ from kdharness.core.keys import canonical_json
 from kdharness.core.records import Teacher
 from kdharness.results.owner import Owner
 from kdharness.results.queueing import common_of
-from kdharness.results.records import Common
-from kdharness.results.store import Checkpoint
+from kdharness.results.records import Checkpoint, Common
 from kdharness.study.cost import known
 
 

@@ -4,7 +4,7 @@ import pytest
 from sample_study import claim_one, complete, finish, save, wanted
 
 from kdharness.core.errors import BadInput, LeaseLost
-from kdharness.results.store import Checkpoint
+from kdharness.results.records import Checkpoint
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from kdharness.core.errors import BadInput, SealedSplit
 from kdharness.core.keys import key_of
 from kdharness.results import export
 from kdharness.results.frame import COLUMNS, load_frame
-from kdharness.results.store import Checkpoint, Revealed
+from kdharness.results.records import Checkpoint, Revealed
 
 EXPORTED = [
     "study", "run_id", "setting_key", "numerics_key", "seed", "purpose", "dataset", "teacher", "student", "distiller",

@@ -4,7 +4,7 @@ import pytest
 from sample_study import claim_one, finish, save, setting, wanted
 
 from kdharness.core.errors import BadInput
-from kdharness.results.store import StudyChange
+from kdharness.results.records import StudyChange
 
 
 def test_saving_twice_changes_nothing(store):

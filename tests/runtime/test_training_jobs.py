@@ -9,7 +9,8 @@ from tiny_study import ask, wanted
 
 from kdharness.core.errors import ExitCode
 from kdharness.results.owner import Owner
-from kdharness.results.store import Checkpoint, Store
+from kdharness.results.records import Checkpoint
+from kdharness.results.store import Store
 from kdharness.runtime.inputs import resume_point
 from kdharness.runtime.job import run_job
 from kdharness.runtime.leases import Heartbeat

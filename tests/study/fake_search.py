@@ -9,7 +9,8 @@ from typing import Any
 from study_texts import SOUND, expanded
 
 from kdharness.core.records import State, WantedRun
-from kdharness.results.records import Draw, DrawRun, EpochMetric, SearchRow, StudyChange
+from kdharness.results.records import EpochMetric, StudyChange
+from kdharness.results.search_records import Draw, DrawRun, SearchRow
 from kdharness.study.searching.search import Search
 
 SEARCH = "search: {pairs: [resnet20 -> resnet8], draws: 14, generation: 4}\n"

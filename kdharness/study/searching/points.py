@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from kdharness.results.records import Draw, DrawRun
+from kdharness.results.search_records import Draw, DrawRun
 from kdharness.study.searching.course import Point, Result, Training
 from kdharness.study.searching.record import SearchRecord
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kdharness.core.records import WantedRun
-from kdharness.results.records import DrawRun, SearchRow, StudyChange
+from kdharness.results.records import StudyChange
+from kdharness.results.search_records import DrawRun, SearchRow
 from kdharness.study.cost import student_cost
 from kdharness.study.expand import Expansion, SearchedRow
 from kdharness.study.searching.asked import Identity, identities, record_of

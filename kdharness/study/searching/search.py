@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.records import WantedRun
-from kdharness.results.records import SearchRow
+from kdharness.results.search_records import SearchRow
 from kdharness.study.expand import Expansion
 from kdharness.study.searching.row import RowSearch, SearchStore
 from kdharness.study.searching.sampling import require

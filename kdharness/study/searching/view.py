@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdharness.core.errors import BadInput
-from kdharness.results.records import SearchRow
+from kdharness.results.search_records import SearchRow
 from kdharness.results.store import Store
 from kdharness.study.searching.choosing import front
 from kdharness.study.searching.course import Dropped, Point, stand
