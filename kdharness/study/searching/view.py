@@ -102,7 +102,7 @@ def _view(store: Store, study: str, row: SearchRow) -> SearchView:
 
 def _value(point: Point, rung: int, seed: int) -> float | None:
     result = point.results.get((rung, seed))
-    return result.value if result is not None and (rung or point.pruned_epoch is None) else None
+    return result.value if result is not None else None
 
 
 def _shown(record: SearchRecord, point: Point) -> Shown:
