@@ -23,6 +23,7 @@ class Chance(NamedTuple):
     """What 39 of 40 guesses at the whole test split stay below."""
 
 
+@cache
 def chance(dataset: str, metric: str) -> Chance | None:
     """Of a top-k accuracy on the test images; None for another metric, and where the classes are not known."""
     found, known = re.fullmatch(r"test_top(\d+)_(last|best)", metric), known_datasets().get(dataset)

@@ -20,8 +20,10 @@ def tried(frame: "pd.DataFrame | Columns", ledger: Ledger) -> dict[str, int]:
     columns = columns_of(frame)
     names = ("dataset", "pair", "distiller", "label", "setting_key", "purpose", "state")
     methods: dict[tuple[str, str, str], dict[str, set[str]]] = {}
-    for dataset, pair, distiller, label, setting, *how in zip(*(columns[name] for name in names), strict=True):
-        if how == ["final", "complete"] and distiller != "none":
+    for dataset, pair, distiller, label, setting, purpose, state in zip(
+        *(columns[name] for name in names), strict=True
+    ):
+        if purpose == "final" and state == "complete" and distiller != "none":
             methods.setdefault((dataset, pair, distiller), {}).setdefault(label, set()).add(setting)
     found: dict[str, int] = {}
     for method, rows in methods.items():

@@ -147,16 +147,16 @@ def _of_teachers(runs: Sequence[Run], teachers: Mapping[str, Run]) -> list[str]:
     """In what the teachers that were trained here were trained otherwise than every student."""
     ids = dict.fromkeys(run.teacher_run_id for run in runs if run.teacher_run_id)
     named = dict.fromkeys(one for joined in ids for one in joined.split(" + "))
-    known: dict[str, set[str]] = {}
-    for recipe in {id(run.recipe): run.recipe for run in runs}.values():  # the seeds of a setting share theirs
-        for field, value in recipe.items():
-            known.setdefault(field, set()).add(plain(value))
+    students = {id(run.recipe): run.recipe for run in runs}.values()  # the seeds of a setting share theirs
     departures = []
-    for recipe in (teachers[one].recipe for one in named if one in teachers):
-        apart = {field: plain(value) for field, value in recipe.items() if plain(value) not in known.get(field, ())}
-        if "epochs" in apart:
-            apart.pop("milestones", None)
-        departures.append(", ".join(f"{field.replace('_', ' ')} {value}" for field, value in apart.items()))
+    for teacher in (teachers[one] for one in named if one in teachers):
+        apart = dict(teacher.recipe)
+        for recipe in students:
+            apart = {field: value for field, value in apart.items() if field not in recipe or recipe[field] != value}
+            if not apart:
+                break
+        shown = {field: value for field, value in apart.items() if field != "milestones" or "epochs" not in apart}
+        departures.append(", ".join(f"{field.replace('_', ' ')} {plain(value)}" for field, value in shown.items()))
     said = "; or ".join(filter(None, dict.fromkeys(departures)))
     return [f"Teachers were trained by another recipe: {said}."] if said else []
 

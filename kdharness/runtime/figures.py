@@ -76,9 +76,9 @@ def _drawn(home: Home, store: Store, studies: Sequence[str], spec: FigureSpec) -
             raise BadInput(error.what, remedy="It is drawn of a study with `recipe: {record: [gradients]}`.") from error
     from kdharness.reporting.figures.kinds import OF_ANALYSES
 
-    drawn, said = _panels(home, frame, spec, studies)
+    drawn, pair = _panels(home, frame, spec, studies)
     made = OF_ANALYSES[spec.kind](drawn)
-    return made.said(lambda caption: f"{spec.title or said}. {caption}")
+    return made.said(lambda caption: f"{spec.title or ', '.join(studies)}, {pair}. {caption}")
 
 
 def ablation(
@@ -280,7 +280,7 @@ def _curves(store: Store, frame: "pd.DataFrame", metrics: Sequence[str], *, ever
 
 
 def _panels(home: Home, frame: "pd.DataFrame", spec: FigureSpec, studies: Sequence[str]) -> tuple[list["Panel"], str]:
-    """One run of each row of one pair, with its arrays; and what they are of. Raises BadInput for none, or too many."""
+    """One run of each row of one pair, with its arrays; and the pair. Raises BadInput for none, or too many."""
     import numpy
 
     from kdharness.reporting import names
@@ -312,4 +312,4 @@ def _panels(home: Home, frame: "pd.DataFrame", spec: FigureSpec, studies: Sequen
         raise BadInput(
             f"a figure of {len(drawn)} panels", remedy=f"Name at most {MOST_PANELS} rows: {', '.join(of_label)}"
         )
-    return drawn, f"{', '.join(studies)}, {names.pair(pair)}"
+    return drawn, names.pair(pair)

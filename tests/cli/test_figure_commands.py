@@ -14,6 +14,7 @@ evaluate: [calibration]
 figures:
   - {x: KD.temperature, y: test_top1_last, rows: [none]}
   - {kind: reliability, rows: [KD], pair: ResNet8 -> ResNet8}
+  - {kind: reliability, title: Sure, rows: [KD]}
 """
 
 
@@ -39,10 +40,12 @@ def written(folder):
 
 
 def test_running_a_study_draws_its_figures(own):
-    stems = ["figure-1-line-temperature", "figure-2-reliability"]
+    stems = ["figure-1-line-temperature", "figure-2-reliability", "figure-3-reliability"]
     assert written(own / "reports" / "ablated") == [f"{stem}.{end}" for stem in stems for end in ("pdf", "png", "txt")]
     caption = (own / "reports" / "ablated" / "figure-2-reliability.txt").read_text()
     assert "ablated, ResNet8 → ResNet8" in caption and "n = 1, seed 0" in caption
+    titled = (own / "reports" / "ablated" / "figure-3-reliability.txt").read_text()
+    assert titled.startswith("Sure, ResNet8 → ResNet8. ")
 
 
 def test_a_report_draws_them_too(kdharness, own, tmp_path):
