@@ -53,7 +53,8 @@ class Marks:
 
 
 def _letter(number: int) -> str:
-    return _LETTERS[number % 26] * (1 + number // 26)
+    """a to z, aa, ab, ...: three letters for the 17,000th."""
+    return (_letter(number // 26 - 1) if number >= 26 else "") + _LETTERS[number % 26]
 
 
 def footnotes(

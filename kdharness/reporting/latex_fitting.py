@@ -2,12 +2,14 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
+from typing import TypeVar
 
 from kdharness.reporting.latex_width import SIZES, Size, width
-from kdharness.reporting.table import Head, Table
+from kdharness.reporting.table import Cell, Filled, Head, Table
 
 COLUMN, ONE_COLUMN, TWO_COLUMNS = 219, 345, 455
 """Points across: a column of two (ACL's, the narrowest of the conferences'), the text of a page of one column
@@ -17,23 +19,36 @@ TALLEST = 62
 """Rows in the smallest size that one page takes beside a caption."""
 
 Lines = list[str]
+T = TypeVar("T")
+Columns = Mapping[int, Mapping[int, T]]
+"""By column, then by row."""
 
 
-def parts(table: Table, written: Callable[[Table], Lines], limit: float) -> list[Table]:
+def parts(table: Table, written: Callable[[Table], Lines], limit: float) -> list[Lines]:
     """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together.
 
     One whose columns share cells is not cut.
     """
-    if table.within is not None:
-        return [table]
+    body, smallest = written(table), SIZES[-1]
+    if table.within is not None or across(body, smallest) <= limit:
+        return [body]
     ends = [0, *(last + 1 for _, last in alike(table.columns))]
     whole = len(ends) - 1
-    for number in range(1, whole + 1):
+    cells, filled = _by_column(table.cells), _by_column(table.filled)
+    names, *others = widths(body, smallest)
+    room = limit - names  # of each part for its share of the others; with fewer parts one would be too wide
+    least = int(sum(one + smallest.gap for one in others) / room) if room > 0 else whole
+
+    @cache
+    def part(first: int, last: int) -> tuple[Lines, bool]:
+        lines = written(_part(table, cells, filled, first, last))
+        return lines, across(lines, smallest) <= limit
+
+    for number in range(max(1, min(least, whole)), whole + 1):
         cuts = [ends[round(at * whole / number)] for at in range(number + 1)]
-        found = [_part(table, first, last) for first, last in pairwise(cuts)]
-        if number == whole or all(across(written(part), SIZES[-1]) <= limit for part in found):
-            return found
-    return [table]
+        if number == whole or all(part(*between)[1] for between in pairwise(cuts)):
+            return [part(*between)[0] for between in pairwise(cuts)]
+    return [body]
 
 
 def alike(columns: Sequence[Head]) -> list[tuple[int, int]]:
@@ -47,12 +62,19 @@ def alike(columns: Sequence[Head]) -> list[tuple[int, int]]:
     return runs
 
 
-def _part(table: Table, first: int, last: int) -> Table:
+def _by_column(cells: Mapping[tuple[int, int], T]) -> dict[int, dict[int, T]]:
+    found: dict[int, dict[int, T]] = {}
+    for (row, column), cell in cells.items():
+        found.setdefault(column, {})[row] = cell
+    return found
+
+
+def _part(table: Table, cells: Columns[Cell], filled: Columns[Filled], first: int, last: int) -> Table:
     return replace(
         table,
         columns=table.columns[first:last],
-        cells={(row, at - first): cell for (row, at), cell in table.cells.items() if first <= at < last},
-        filled={(row, at - first): value for (row, at), value in table.filled.items() if first <= at < last},
+        cells={(row, at - first): cell for at in range(first, last) for row, cell in cells.get(at, {}).items()},
+        filled={(row, at - first): value for at in range(first, last) for row, value in filled.get(at, {}).items()},
         ranks=table.ranks if last >= len(table.columns) else {},
     )
 
@@ -78,7 +100,13 @@ def size(bodies: Sequence[Lines], limit: float) -> Size:
 
 
 def across(body: Sequence[str], size: Size) -> float:
-    """How wide the tabular is in points: the widest cells of its columns and the space between."""
+    """How wide the tabular is in points: its columns and the space between."""
+    columns = widths(body, size)
+    return sum(columns) + size.gap * (len(columns) - 1)
+
+
+def widths(body: Sequence[str], size: Size) -> list[float]:
+    """Of the tabular's columns in points: each as wide as its widest cell."""
     widest: defaultdict[int, float] = defaultdict(float)
     spanned: list[tuple[int, int, float]] = []
     for line in body:
@@ -93,4 +121,4 @@ def across(body: Sequence[str], size: Size) -> float:
     for first, last, needed in spanned:
         there = sum(widest[column] for column in range(first, last)) + size.gap * (last - first - 1)
         widest[last - 1] += max(0.0, needed - there)
-    return sum(widest.values()) + size.gap * (len(widest) - 1)
+    return [widest[column] for column in sorted(widest)]

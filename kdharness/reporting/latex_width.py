@@ -1,6 +1,7 @@
 """How wide LaTeX is: by the widths of Computer Modern's letters, TeX is not asked. Holds to about two percent."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _OF_TEN_POINTS = {
@@ -41,6 +42,7 @@ SIZES = (
 """Those of a 10 point document that a table may have, the largest first."""
 
 
+@lru_cache(maxsize=1 << 16)
 def width(tex: str, letters: float = 1.0) -> float:
     """In points, of one line; citations take the room of numbers."""
     tex = re.sub(r"\\textcolor\{\w+\}|\\ttfamily", "", tex).replace(r"\char34", "0")

@@ -23,23 +23,27 @@ def render(table: Table, label: str = "") -> str:
 
 def _floats(table: Table, label: str, limit: float) -> Lines:
     """The floats for pages whose text is so wide, in points."""
-    bodies = [_lines(part) for part in parts(table, _lines, limit)]
+    bodies = parts(table, _lines, limit)
     notes = _notes(table)
-    floats = pages(bodies, len(notes))
+    floats, kind = pages(bodies, len(notes)), _set(bodies, limit)
     caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"
     lines: Lines = []
     for number, on_page in enumerate(floats):
         named = [rf"\caption{{{caption}}}", rf"\label{{{label}}}"]
         again = [r"\addtocounter{table}{-1}", rf"\caption{{{escape(table.title)} (continued).}}"]
         below = notes if on_page is floats[-1] else []
-        lines += _float(bodies, limit, again if number else named, on_page, below)
+        lines += _float(*kind, again if number else named, on_page, below)
     return lines
 
 
-def _float(whole: Sequence[Lines], limit: float, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
+def _set(bodies: Sequence[Lines], limit: float) -> tuple[str, str]:
+    """The environment and the command of the size that a table's bodies have in common."""
+    kind = "table" if all(across(body, SIZES[0]) <= COLUMN for body in bodies) else "table*"
+    return kind, size(bodies, limit).command
+
+
+def _float(kind: str, command: str, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
     """One float with some of the table's bodies."""
-    kind = "table" if all(across(body, SIZES[0]) <= COLUMN for body in whole) else "table*"
-    command = size(whole, limit).command
     first, *others = bodies
     return [
         rf"\begin{{{kind}}}[t]",
@@ -68,7 +72,7 @@ def listing(lines: Sequence[Sequence[str]], caption: str, label: str) -> str:
     body = [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", r"\toprule", written[0], r"\midrule", *written[1:]]
     body += [r"\bottomrule", r"\end{tabular}"]
     named = [rf"\caption{{{escape(caption)}}}", rf"\label{{{label}}}"]
-    return "\n".join([_PACKAGES.format(""), *_float([body], ONE_COLUMN, named, [body], []), ""])
+    return "\n".join([_PACKAGES.format(""), *_float(*_set([body], ONE_COLUMN), named, [body], []), ""])
 
 
 _PACKAGES = r"% \usepackage{{booktabs,threeparttable{}}}"

@@ -7,7 +7,7 @@ Distributions come from scipy.special, which loads in a fifth of scipy.stats; th
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol, cast
 
 from kdharness.core.errors import EnvironmentRefused
@@ -51,8 +51,12 @@ def mean(values: Sequence[float]) -> float | None:
 
 def std(values: Sequence[float]) -> float | None:
     """The sample standard deviation (divisor n - 1), None below two values."""
-    if len(values) < 2:
-        return None
+    return None if len(values) < 2 else _std(tuple(values))
+
+
+@lru_cache(maxsize=1 << 16)
+def _std(values: tuple[float, ...]) -> float:
+    """A table asks for that of a cell in every test of it, and of the baseline in every row."""
     centre = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 

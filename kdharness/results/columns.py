@@ -53,7 +53,7 @@ def columns(database: Database, study: str, metrics: Collection[str] | None) -> 
     if not places.keys() >= set(labels[schema.StudyLabel, "study_run_id"]):
         raise damaged(f"runs of the study {study} are lost")
     shown = [places[one] for one in labels[schema.StudyLabel, "study_run_id"]]
-    of_run = {name: [column[place] for place in shown] for (of, name), column in runs.items() if of is schema.Run}
+    of_run = {name: list(map(column.__getitem__, shown)) for (of, name), column in runs.items() if of is schema.Run}
     of_label = {name: list(column) for (_, name), column in labels.items()}
     return _finished(study, of_run, of_label, settings, values, excluded)
 
@@ -103,7 +103,7 @@ def _finished(
         "group": label["group_name"],
         "against": label["against"],
         "ours": list(map(bool, label["ours"])),
-        "axes": [parsed[text] for text in label["axes"]],
+        "axes": list(map(parsed.__getitem__, label["axes"])),
         "started": run["started_ms"],
         "finished": run["finished_ms"],
         "numerics_key": [parsed[text][-1] if parsed[text] else None for text in run["numerics_keys"]],
@@ -114,9 +114,9 @@ def _finished(
         "constants": constants,
         "recipe": recipes,
         "unpublished": [parsed[text].get("unpublished") for text in label["provenance"]],
-        "sources": [sources[one] for one in zip(label["provenance"], distillers, strict=True)],
+        "sources": list(map(sources.__getitem__, zip(label["provenance"], distillers, strict=True))),
         "excluded": list(map(excluded.get, run_ids)),
-        "departs": [departs[one] for one in zip(keys, teachers, strict=True)],
+        "departs": list(map(departs.__getitem__, zip(keys, teachers, strict=True))),
         **{name: [of.get(run_id, nan) for run_id in run_ids] for name, of in sorted(values.items())},
     }
 

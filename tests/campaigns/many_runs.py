@@ -1,9 +1,10 @@
 """How long a report over very many runs takes: `make many-runs`, or `python tests/campaigns/many_runs.py 10000 100000`.
 
-For each number a home with a study of so many runs of random settings; then `kdharness report` in a process of its own,
-the best of three: seconds of CPU, peak memory, whether torch was loaded, and every mean against one computed from the
-raw rows. The study is asked for through the store; with `--verbs` its runs are also claimed, started and completed one
-by one (minutes for ten thousand), else their results are written at once, in the rows that the verbs would write.
+For each number a home with a study of so many runs of random settings; then `kdharness report` in a process of its own
+in every format and with all that can be asked, each the best of three: seconds of CPU, peak memory, whether torch was
+loaded, and every mean against one computed from the raw rows. The study is asked for through the store; with `--verbs`
+its runs are also claimed, started and completed one by one (minutes for ten thousand), else their results are written
+at once, in the rows that the verbs would write.
 """
 
 import csv
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from time import process_time
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, Recipe, Setting, WantedRun
@@ -32,12 +35,20 @@ NUMERICS = Numerics(
 )
 REPORT = """
 import resource, sys
-sys.argv = ["kdharness", "report", "many", "--format", "csv", "--home", sys.argv[1]]
+sys.argv = ["kdharness", "report", "many", "--home", *sys.argv[1:]]
 from kdharness.cli.app import app
 app(standalone_mode=False)
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, "torch" in sys.modules, file=sys.stderr)
 """
+
+ASKED: dict[str, tuple[str, ...]] = {
+    **{form: ("--format", form) for form in ("csv", "md", "latex", "html", "json")},
+    "tests and print": (
+        "--format", "md", "--pm", "ci", "--bold", "indistinguishable", "--published", "sun2024logit Table 2",
+    ),
+    "ranks": ("--format", "md", "--rank"),
+}  # fmt: skip
 
 
 def wanted(number: int) -> list[WantedRun]:
@@ -98,9 +109,10 @@ def fill(home: Home, number: int, *, by_verbs: bool) -> None:
     connection.close()
 
 
-def report(home: Home) -> tuple[str, float, float, bool]:
-    """The table as CSV, seconds of CPU, peak MiB, whether torch was loaded."""
-    done = subprocess.run([sys.executable, "-c", REPORT, str(home.root)], capture_output=True, text=True, check=True)
+def report(home: Home, asked: Sequence[str]) -> tuple[str, float, float, bool]:
+    """The table, seconds of CPU, peak MiB, whether torch was loaded."""
+    command = [sys.executable, "-c", REPORT, str(home.root), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, memory, torch = done.stderr.split()[-3:]
     return done.stdout, float(seconds), float(memory), torch == "True"
 
@@ -125,15 +137,18 @@ def main(arguments: list[str]) -> None:
     for number in [int(one) for one in arguments if one.isdigit()] or [10_000, 100_000]:
         with tempfile.TemporaryDirectory(prefix="many-runs-") as folder:
             home = Home(Path(folder))
+            started = process_time()
             fill(home, number, by_verbs=by_verbs)
-            told = [report(home) for _ in range(3)]
-            best = min(seconds for _, seconds, _, _ in told)
+            filled = process_time() - started
+            told = {name: [report(home, asked) for _ in range(3)] for name, asked in ASKED.items()}
+            runs = [one for each in told.values() for one in each]
             found = {
                 "runs": number,
-                "seconds": round(best, 2),
-                "peak_mib": round(max(memory for _, _, memory, _ in told)),
-                "torch": told[0][3],
-                "wrong_means": wrong(home, told[0][0]),
+                "fill_seconds": round(filled, 1),
+                "seconds": {name: round(min(seconds for _, seconds, _, _ in each), 2) for name, each in told.items()},
+                "peak_mib": round(max(memory for _, _, memory, _ in runs)),
+                "torch": any(torch for _, _, _, torch in runs),
+                "wrong_means": wrong(home, told["csv"][0][0]),
             }
             sys.stdout.write(json.dumps(found) + "\n")
 

@@ -20,6 +20,7 @@ from kdharness.core.records import TableSpec
 from kdharness.reporting import names, render_latex, render_terminal
 from kdharness.reporting.latex import escape
 from kdharness.reporting.latex_fitting import across
+from kdharness.reporting.latex_fitting import parts as parts_of
 from kdharness.reporting.latex_width import SIZES
 from kdharness.reporting.latex_width import width as width_of
 from kdharness.reporting.render import render
@@ -210,6 +211,21 @@ def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, p
             assert form.count(f"s-{pair}}}") == whole.count(f"s-{pair}}}") == 1
         assert form.count("70.50") == whole.count("70.50") == pairs
         assert [body.count("& rank") for body in bodies] == [0] * (number - 1) + [1]
+
+
+def test_as_many_parts_as_a_very_wide_table_needs_are_found_without_trying_all_fewer() -> None:
+    """A table of a thousand columns would be written a thousand times."""
+    written: list[int] = []
+
+    def lines(table: Table) -> list[str]:
+        written.append(len(table.columns))
+        return render_latex.tabular(table).splitlines()
+
+    for limit, most in ((2000, 20), (700, 60)):
+        written.clear()
+        found = parts_of(wide(60), lines, limit)
+        assert len(found) == most and all(across(body, SIZES[-1]) <= limit for body in found)
+        assert len(written) < 6 * len(found) and written.count(60) == 1
 
 
 CELLS = [

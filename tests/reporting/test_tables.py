@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
 from kdharness.reporting import text
+from kdharness.reporting.footnotes import Marks
 from kdharness.reporting.render import render
 from kdharness.reporting.table import Cell, Table
 from kdharness.reporting.tables import build_table
@@ -113,6 +114,13 @@ def test_a_table_may_show_some_rows_only() -> None:
 def test_a_row_whose_search_has_not_chosen_yet_is_no_mistake() -> None:
     data = frame(seeds("none", 90.0), seeds("DKD", None, purpose="search", row=1))
     assert rows(build_table(data, TableSpec(only=("none", "DKD", "DKD, paper's constants")))) == ["none"]
+
+
+def test_marks_stay_short_however_many_there_are() -> None:
+    marks = Marks()
+    given = [marks.of(f"remark {number}") for number in range(1000)]
+    assert given[:2] == ["a", "b"] and given[25:28] == ["z", "aa", "ab"] and given[701:703] == ["zz", "aaa"]
+    assert len(set(given)) == 1000 and marks.of("remark 27") == "ab"
 
 
 def test_an_axis_that_is_not_placed_becomes_rows() -> None:
