@@ -175,7 +175,7 @@ class _Shrinking:
     def table(self, part: TablePart) -> TablePart:
         metrics = list(dict.fromkeys(map(self._metric, part.metrics)))
         metric = metrics[0] if isinstance(part.metric, str) else metrics
-        return _titled(part.model_copy(update={"metric": metric}))
+        return _titled(part.model_copy(update={"metric": metric, "costs": list(map(self._metric, part.costs))}))
 
     def figures(self, parts: Sequence[FigurePart]) -> list[FigurePart]:
         """A figure of a pair that is gone shows the first; what is then there twice is drawn once."""

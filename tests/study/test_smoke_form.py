@@ -41,7 +41,7 @@ execution: {compile: true}
 evaluate: [calibration, transfer to stl10, transfer to tiny-imagenet]
 tables:
   - {title: Costs, rows: distiller, metric: [train_step_ms_cuda, train_step_memory_mib_cuda, test_transfer_stl10_top1]}
-  - {columns: KD.temperature}
+  - {columns: KD.temperature, costs: [train_step_ms_cuda, train_extra_parameters]}
 figures:
   - {kind: reliability, pair: ResNet50 -> mobilenetv2, title: R}
   - {kind: reliability, pair: wrn_16_2 -> resnet8, seed: 8, title: R}
@@ -99,6 +99,7 @@ def test_tables_and_figures_are_of_what_is_there(rich: Expansion) -> None:
     spec = rich.study.spec
     assert spec.study == "rich-smoke" and spec.evaluate == ["calibration", "transfer to digits"]
     assert spec.tables[0].metric == ["train_step_ms_cpu", "test_transfer_digits_top1"]
+    assert spec.tables[1].costs == ["train_step_ms_cpu", "train_extra_parameters"]
     assert spec.tables[0].title == "Costs (smoke)" and spec.tables[1].columns == "KD.temperature"
     first, second = spec.figures  # that of a pair that is gone would be the first again
     assert (first.pair, first.seed, first.title) == ("resnet50_cifar -> mobilenetv2", None, "R (smoke)")
