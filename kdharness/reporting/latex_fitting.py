@@ -6,17 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from kdharness.reporting.latex_width import SIZES, Size, width
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
-COLUMN, ONE_COLUMN, TWO_COLUMNS = 219, 345, 455
-"""Points across: a column of two (ACL's, the narrowest of the conferences'), the text of a page of one column
-(`article` of 10 points) and of one of two columns (ACL's)."""
 
-TALLEST = 62
-"""Rows in the smallest size that one page takes beside a caption."""
+class Page(NamedTuple):
+    """What a page has for a table, in points."""
+
+    across: float
+    down: float
+    """Beside a long caption."""
+
+
+COLUMN = 219
+"""Points across of a column of two: ACL's, the narrowest of the conferences'."""
+ONE_COLUMN, TWO_COLUMNS = Page(345, 400), Page(455, 430)
+"""`article` of 10 points, and a page of two columns as ACL has it."""
+
+RULES = 24
+"""Points that the rules of a body and the space above it take."""
 
 Lines = list[str]
 T = TypeVar("T")
@@ -79,12 +89,12 @@ def _part(table: Table, cells: Columns[Cell], filled: Columns[Filled], first: in
     )
 
 
-def pages(bodies: Sequence[Lines], notes: int) -> list[list[Lines]]:
-    """The parts page by page, so many notes below the last."""
+def pages(bodies: Sequence[Lines], notes: int, leading: float, limit: float) -> list[list[Lines]]:
+    """The parts page by page, so many notes below the last, in lines and on pages of so many points."""
     found: list[list[Lines]] = [[]]
     for number, body in enumerate(bodies, 1):
-        below = 1.5 * notes if number == len(bodies) else 0
-        if found[-1] and sum(map(_rows, [*found[-1], body])) + below > TALLEST:
+        down = sum(RULES + leading * _rows(one) for one in [*found[-1], body])
+        if found[-1] and down + (1.5 * notes * leading if number == len(bodies) else 0) > limit:
             found.append([])
         found[-1].append(body)
     return found

@@ -29,15 +29,17 @@ class Size(NamedTuple):
     """Their width over that of 10 points."""
     gap: float
     """Between two columns, in points."""
+    leading: float
+    """From line to line, in points."""
 
 
 SMALL = 0.797
 r"""The width of \scriptsize's letters over that of 10 points."""
 
 SIZES = (
-    Size("", 1.0, 12.0),
-    Size(r"\footnotesize\setlength{\tabcolsep}{4pt}", 0.85, 8.0),
-    Size(r"\scriptsize\setlength{\tabcolsep}{2pt}", SMALL, 4.0),
+    Size("", 1.0, 12.0, 12.0),
+    Size(r"\footnotesize\setlength{\tabcolsep}{4pt}", 0.85, 8.0, 9.5),
+    Size(r"\scriptsize\setlength{\tabcolsep}{2pt}", SMALL, 4.0, 8.0),
 )
 """Those of a 10 point document that a table may have, the largest first."""
 

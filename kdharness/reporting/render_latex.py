@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from kdharness.reporting import text
 from kdharness.reporting.latex import escape, slug
-from kdharness.reporting.latex_fitting import COLUMN, ONE_COLUMN, TWO_COLUMNS, Lines, across, pages, parts, size
-from kdharness.reporting.latex_width import SIZES
+from kdharness.reporting.latex_fitting import COLUMN, ONE_COLUMN, TWO_COLUMNS, Lines, Page, across, pages, parts, size
+from kdharness.reporting.latex_width import SIZES, Size
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
 
@@ -16,33 +16,34 @@ def render(table: Table, label: str = "") -> str:
     a page stands in parts below each other, and where they are too tall for one in several floats of one number. Where
     pages of one column and of two need other parts or another size, the file has both and the document's width decides.
     """
-    narrow, wide = (_floats(table, label or f"tab:{slug(table.title)}", limit) for limit in (ONE_COLUMN, TWO_COLUMNS))
-    both = wide if narrow == wide else [rf"\ifdim\textwidth<{TWO_COLUMNS}pt", *narrow, r"\else", *wide, r"\fi"]
+    narrow, wide = (_floats(table, label or f"tab:{slug(table.title)}", page) for page in (ONE_COLUMN, TWO_COLUMNS))
+    condition = rf"\ifdim\textwidth<{TWO_COLUMNS.across:g}pt"
+    both = wide if narrow == wide else [condition, *narrow, r"\else", *wide, r"\fi"]
     return "\n".join([packages(table), *both, ""])
 
 
-def _floats(table: Table, label: str, limit: float) -> Lines:
-    """The floats for pages whose text is so wide, in points."""
-    bodies = parts(table, _lines, limit)
-    notes = _notes(table)
-    floats, kind = pages(bodies, len(notes)), _set(bodies, limit)
+def _floats(table: Table, label: str, page: Page) -> Lines:
+    """The floats for pages of one kind."""
+    bodies = parts(table, _lines, page.across)
+    notes, (kind, chosen) = _notes(table), _set(bodies, page)
+    floats = pages(bodies, len(notes), chosen.leading, page.down)
     caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"
     lines: Lines = []
     for number, on_page in enumerate(floats):
         named = [rf"\caption{{{caption}}}", rf"\label{{{label}}}"]
         again = [r"\addtocounter{table}{-1}", rf"\caption{{{escape(table.title)} (continued).}}"]
         below = notes if on_page is floats[-1] else []
-        lines += _float(*kind, again if number else named, on_page, below)
+        lines += _float(kind, chosen, again if number else named, on_page, below)
     return lines
 
 
-def _set(bodies: Sequence[Lines], limit: float) -> tuple[str, str]:
-    """The environment and the command of the size that a table's bodies have in common."""
+def _set(bodies: Sequence[Lines], page: Page) -> tuple[str, Size]:
+    """The environment and the size that a table's bodies have in common."""
     kind = "table" if all(across(body, SIZES[0]) <= COLUMN for body in bodies) else "table*"
-    return kind, size(bodies, limit).command
+    return kind, size(bodies, page.across)
 
 
-def _float(kind: str, command: str, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
+def _float(kind: str, chosen: Size, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
     """One float with some of the table's bodies."""
     first, *others = bodies
     return [
@@ -50,7 +51,7 @@ def _float(kind: str, command: str, caption: Lines, bodies: Sequence[Lines], not
         r"\centering",
         r"\setlength{\belowcaptionskip}{4pt}",
         *caption,
-        *([command] if command else []),
+        *([chosen.command] if chosen.command else []),
         r"\begin{threeparttable}",
         *first,
         *(line for body in others for line in (r"\par\medskip", *body)),

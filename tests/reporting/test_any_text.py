@@ -12,6 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from kdharness.reporting import latex
+from kdharness.reporting.latex_fitting import Page
 from kdharness.reporting.render import render
 from kdharness.reporting.render_csv import FIELDS
 from kdharness.reporting.render_latex import _floats
@@ -96,7 +97,9 @@ def test_a_latex_table_is_the_same_around_any_text(text: str) -> None:
     """Titles, labels, groups, captions and notes: all are escaped, and nothing else depends on them."""
 
     def body(table: Table) -> str:
-        return "\n".join(_floats(table, "tab:x", math.inf)).replace("table*", "table")  # whole, however wide it is
+        return "\n".join(_floats(table, "tab:x", Page(math.inf, math.inf))).replace(
+            "table*", "table"
+        )  # whole, however wide it is
 
     assume(corner(with_text(text)) == corner(TEMPLATE))  # rows called `x=1` are taken for values of an axis x
     assert body(with_text(text)) == body(with_text(MARK)).replace(MARK, latex.escape(text))

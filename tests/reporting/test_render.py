@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -257,10 +258,13 @@ def test_widths_are_those_of_tex(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 @pytest.mark.parametrize("options", ["", "[twocolumn]"])
 def test_no_table_is_wider_than_the_text(tmp_path: Path, options: str) -> None:
-    """In an article of ten points, 345 points wide, and in two columns, 469 points wide."""
+    """Nor taller: in an article of ten points, 345 points wide, and in two columns, 469 points wide."""
     tables = [plain(), crowded(), *map(wide, (1, 2, 3, 4, 6, 9))]
+    pairs = [{"pair": f"resnet{number} -> {'s' * 24}-{number}", "dataset": "cifar100"} for number in range(9)]
+    tall = [seeds(f"row {row}", 70.0, 71.0, row=row, distiller="kd", **pair) for pair in pairs for row in range(9)]
+    tables.append(replace(build_table(frame(*tall), TableSpec(title="Tall")), caption=("Many words. " * 60,)))
     said = typeset(tmp_path, f"{options}article", render(tables, "latex"))
-    assert "Overfull" not in said, re.findall(r"Overfull.*\n.*", said)
+    assert re.findall(r"(?:Overfull|Float too large).*\n.*", said) == []
 
 
 def typeset(folder: Path, kind: str, body: str) -> str:
