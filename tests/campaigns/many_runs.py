@@ -1,10 +1,10 @@
 """How long a report over very many runs takes: `make many-runs`, or `python tests/campaigns/many_runs.py 10000 100000`.
 
 For each number a home with a study of so many runs of random settings; then `kdharness report` in a process of its own
-in every format and with all that can be asked, each the best of three: seconds of CPU, peak memory, whether torch was
-loaded, and every mean against one computed from the raw rows. The study is asked for through the store; with `--verbs`
-its runs are also claimed, started and completed one by one (minutes for ten thousand), else their results are written
-at once, in the rows that the verbs would write.
+in every format and with all that can be asked, each the best of three: seconds of CPU and of the clock, peak memory,
+whether torch was loaded, and every mean against one computed from the raw rows. The study is asked for through the
+store; with `--verbs` its runs are also claimed, started and completed one by one (minutes for ten thousand), else their
+results are written at once, in the rows that the verbs would write.
 """
 
 import csv
@@ -19,7 +19,8 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
+from typing import NamedTuple
 
 from kdharness.core.home import Home
 from kdharness.core.records import Numerics, Recipe, Setting, WantedRun
@@ -36,8 +37,11 @@ NUMERICS = Numerics(
 REPORT = """
 import resource, sys
 sys.argv = ["kdharness", "report", "many", "--home", *sys.argv[1:]]
-from kdharness.cli.app import app
-app(standalone_mode=False)
+from kdharness.__main__ import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, "torch" in sys.modules, file=sys.stderr)
 """
@@ -109,12 +113,22 @@ def fill(home: Home, number: int, *, by_verbs: bool) -> None:
     connection.close()
 
 
-def report(home: Home, asked: Sequence[str]) -> tuple[str, float, float, bool]:
-    """The table, seconds of CPU, peak MiB, whether torch was loaded."""
+class Told(NamedTuple):
+    """What one report said, and what it took."""
+
+    text: str
+    cpu: float
+    wall: float
+    mib: float
+    torch: bool
+
+
+def report(home: Home, asked: Sequence[str]) -> Told:
+    began = perf_counter()
     command = [sys.executable, "-c", REPORT, str(home.root), *asked]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, memory, torch = done.stderr.split()[-3:]
-    return done.stdout, float(seconds), float(memory), torch == "True"
+    return Told(done.stdout, float(seconds), perf_counter() - began, float(memory), torch == "True")
 
 
 def wrong(home: Home, text: str) -> int:
@@ -145,10 +159,11 @@ def main(arguments: list[str]) -> None:
             found = {
                 "runs": number,
                 "fill_seconds": round(filled, 1),
-                "seconds": {name: round(min(seconds for _, seconds, _, _ in each), 2) for name, each in told.items()},
-                "peak_mib": round(max(memory for _, _, memory, _ in runs)),
-                "torch": any(torch for _, _, _, torch in runs),
-                "wrong_means": wrong(home, told["csv"][0][0]),
+                "cpu": {name: round(min(one.cpu for one in each), 2) for name, each in told.items()},
+                "wall": {name: round(min(one.wall for one in each), 2) for name, each in told.items()},
+                "peak_mib": round(max(one.mib for one in runs)),
+                "torch": any(one.torch for one in runs),
+                "wrong_means": wrong(home, told["csv"][0].text),
             }
             sys.stdout.write(json.dumps(found) + "\n")
 
