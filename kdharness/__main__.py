@@ -3,8 +3,7 @@
 import gc
 import sys
 
-NEW_OBJECTS = 50_000
-"""Between two searches for cycles, in place of Python's 700. A step of training leaves no cycle behind."""
+from kdharness.core.cycles import search_rarely
 
 
 def main() -> None:
@@ -13,7 +12,7 @@ def main() -> None:
     Python's search for cycles goes over all that imports leave, while they go on and once more before it ends: with
     torch a third of what a command or a job takes that does nothing else.
     """
-    gc.set_threshold(NEW_OBJECTS)
+    search_rarely()
     from kdharness.cli.app import main as command_line
 
     try:

@@ -1,4 +1,4 @@
-"""Tables as JSON, for programs: unrounded numbers, every run named."""
+"""Tables as JSON, for programs (`jq .` indents it): unrounded numbers, every run named."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from kdharness.reporting.table import Cell, Delta, Head, Table
 
 def render(tables: Sequence[Table]) -> str:
     """`{"tables": [{"title", "metric", "cells": [{"row", "column", "mean", "std", "n", "runs", ...}], ...}]}`."""
-    return json.dumps({"tables": [_table(table) for table in tables]}, indent=2, allow_nan=False, ensure_ascii=False)
+    return json.dumps({"tables": [_table(table) for table in tables]}, allow_nan=False, ensure_ascii=False)
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdharness.core.cycles import search_as_usual
 from kdharness.core.errors import BadInput, ExitCode, LeaseLost, Unavailable
 from kdharness.core.home import Home
 from kdharness.core.records import Execution
@@ -121,6 +122,7 @@ def _train(
         if members and not stop.requested:
             if len({(member.setting.dataset, member.setting.fingerprint) for member in members}) > 1:
                 raise BadInput("the runs of a job share one dataset")
+            search_as_usual()
             train_cohort(members, open_dataset(options.data or home.data, members[0].setting), execution, sink)
             sink.settle()
     except Exception as error:  # noqa: BLE001  a bug or a failure below: it is written into the runs, not lost

@@ -1,14 +1,13 @@
 """From the store to a study's tables, and the files that `kdharness run` leaves beside them."""
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdharness.core.cycles import all_kept
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 from kdharness.core.records import Smoke, TableSpec
@@ -26,19 +25,7 @@ WRITTEN = {"md": "md", "latex": "tex", "csv": "csv", "html": "html", "json": "js
 """Format -> file ending of what a finished study leaves in its home."""
 
 
-@contextmanager
-def _all_kept() -> Iterator[None]:
-    """Without the search for cycles: over a million small objects that all stay it takes a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-@_all_kept()
+@all_kept()
 def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] | None = None) -> list["Table"]:
     """The tables that the studies ask for, or one that `changes` (fields of TableSpec) describe.
 
