@@ -70,7 +70,13 @@ def layer_shapes(
     return shapes
 
 
-def before_last_relu(blocks: nn.Sequential, features: Tensor, activate: Callable[[Tensor], Tensor] = F.relu) -> Tensor:
+def relu_(fresh: Tensor) -> Tensor:
+    """ReLU in the memory of a tensor that nothing else reads, as a batch norm's output or a sum is: with the same bits,
+    in less time and memory."""
+    return F.relu(fresh, inplace=True)
+
+
+def before_last_relu(blocks: nn.Sequential, features: Tensor, activate: Callable[[Tensor], Tensor] = relu_) -> Tensor:
     """Through blocks that end before their ReLU, with `activate` between each two but not after the last."""
     *earlier, last = blocks
     return last(reduce(lambda passed, block: activate(block(passed)), earlier, features))

@@ -40,10 +40,10 @@ class Bottleneck(nn.Module):
         self.conv = nn.Sequential(
             nn.Conv2d(channels, wide, 1, bias=False),
             nn.BatchNorm2d(wide),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             DepthwiseConv2d(wide, stride),
             nn.BatchNorm2d(wide),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(wide, out_channels, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
@@ -61,7 +61,7 @@ class MobileNetV2(Chain):
         channels, height, width = image_shape
         stem = int(32 * WIDTH)
         self.conv1 = nn.Sequential(
-            nn.Conv2d(channels, stem, 3, 2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
+            nn.Conv2d(channels, stem, 3, 2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
         )
         self.blocks = nn.Sequential()
         channels = stem
@@ -70,7 +70,9 @@ class MobileNetV2(Chain):
             first = Bottleneck(channels, wide, expansion, stride)
             self.blocks.append(nn.Sequential(first, *(Bottleneck(wide, wide, expansion, 1) for _ in range(count - 1))))
             channels = wide
-        self.conv2 = nn.Sequential(nn.Conv2d(channels, FEATURES, 1, bias=False), nn.BatchNorm2d(FEATURES), nn.ReLU())
+        self.conv2 = nn.Sequential(
+            nn.Conv2d(channels, FEATURES, 1, bias=False), nn.BatchNorm2d(FEATURES), nn.ReLU(inplace=True)
+        )
         linear = nn.Linear(FEATURES, num_classes)
         self._modules["classifier"] = nn.Sequential(linear)  # the checkpoints' key, and the name of the seam's property
         init_fan_out(self)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
-from kdharness.models.chain import Chain, before_last_relu, init_fan_out, layer_shapes, pool
+from kdharness.models.chain import Chain, before_last_relu, init_fan_out, layer_shapes, pool, relu_
 from kdharness.models.registry import MODELS
 
 
@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
-        branch = F.relu(self.bn1(self.conv1(features)))
+        branch = relu_(self.bn1(self.conv1(features)))
         branch = self.bn2(self.conv2(branch))
         shortcut = features if self.downsample is None else self.downsample(features)
         return torch.add(branch, shortcut)
@@ -60,7 +60,7 @@ class ResNet(Chain):
 
     @property
     def steps(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: F.relu(self.bn1(self.conv1(images)))}
+        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: relu_(self.bn1(self.conv1(images)))}
         for stage, blocks in self._stages.items():
             steps |= {f"{stage}.preact": partial(before_last_relu, blocks), stage: F.relu}
         return {**steps, "pooled": pool}

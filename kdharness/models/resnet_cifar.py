@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
-from kdharness.models.chain import Chain, before_last_relu, init_fan_out, layer_shapes, pool
+from kdharness.models.chain import Chain, before_last_relu, init_fan_out, layer_shapes, pool, relu_
 from kdharness.models.registry import MODELS
 
 WIDTHS = (64, 128, 256, 512)
@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
         return self.bn2
 
     def forward(self, features: Tensor) -> Tensor:
-        branch = F.relu(self.bn1(self.conv1(features)))
+        branch = relu_(self.bn1(self.conv1(features)))
         return torch.add(self.bn2(self.conv2(branch)), self.shortcut(features))
 
 
@@ -62,8 +62,8 @@ class Bottleneck(nn.Module):
         return self.bn3
 
     def forward(self, features: Tensor) -> Tensor:
-        branch = F.relu(self.bn1(self.conv1(features)))
-        branch = F.relu(self.bn2(self.conv2(branch)))
+        branch = relu_(self.bn1(self.conv1(features)))
+        branch = relu_(self.bn2(self.conv2(branch)))
         return torch.add(self.bn3(self.conv3(branch)), self.shortcut(features))
 
 
@@ -93,7 +93,7 @@ class CifarResNet(Chain):
 
     @property
     def steps(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: F.relu(self.bn1(self.conv1(images)))}
+        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: relu_(self.bn1(self.conv1(images)))}
         for stage, blocks in self._stages.items():
             steps |= {f"{stage}.preact": partial(before_last_relu, blocks), stage: F.relu}
         return {**steps, "pooled": pool}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
-from kdharness.models.chain import Chain, before_last_relu, layer_shapes, pool
+from kdharness.models.chain import Chain, before_last_relu, layer_shapes, pool, relu_
 from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
@@ -41,8 +41,8 @@ class Unit(nn.Module):
         self.bn3 = nn.BatchNorm2d(made)
 
     def forward(self, features: Tensor) -> Tensor:
-        branch = F.relu(self.bn1(self.conv1(features)))
-        branch = F.relu(self.bn2(self.conv2(F.channel_shuffle(branch, self.groups))))
+        branch = relu_(self.bn1(self.conv1(features)))
+        branch = relu_(self.bn2(self.conv2(F.channel_shuffle(branch, self.groups))))
         branch = self.bn3(self.conv3(branch))
         if self.stride == 2:
             return torch.cat((branch, F.avg_pool2d(features, 3, 2, padding=1)), 1)
@@ -66,7 +66,7 @@ class ShuffleNetV1(Chain):
 
     @property
     def steps(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: F.relu(self.bn1(self.conv1(images)))}
+        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: relu_(self.bn1(self.conv1(images)))}
         for stage, units in self._stages.items():
             steps |= {f"{stage}.preact": partial(before_last_relu, units), stage: F.relu}
         return {**steps, "pooled": pool}

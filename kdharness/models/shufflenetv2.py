@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
-from kdharness.models.chain import Chain, before_last_relu, layer_shapes, pool
+from kdharness.models.chain import Chain, before_last_relu, layer_shapes, pool, relu_
 from kdharness.models.depthwise import DepthwiseConv2d
 from kdharness.models.registry import MODELS
 
@@ -39,7 +39,7 @@ class Unit(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         passed, branch = features.chunk(2, dim=1)
-        branch = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(branch)))))
+        branch = self.bn2(self.conv2(relu_(self.bn1(self.conv1(branch)))))
         return torch.cat((passed, _gathering(self.bn3(self.conv3(branch)))), 1)
 
 
@@ -62,7 +62,7 @@ class DownUnit(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         left = self.bn2(self.conv2(self.bn1(self.conv1(features))))
-        right = self.bn4(self.conv4(F.relu(self.bn3(self.conv3(features)))))
+        right = self.bn4(self.conv4(relu_(self.bn3(self.conv3(features)))))
         return torch.cat((_gathering(left), _gathering(self.bn5(self.conv5(right)))), 1)
 
 
@@ -85,11 +85,11 @@ class ShuffleNetV2(Chain):
 
     @property
     def steps(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: F.relu(self.bn1(self.conv1(images)))}
+        steps: dict[str, Callable[[Tensor], Tensor]] = {"stem": lambda images: relu_(self.bn1(self.conv1(images)))}
         for stage, units in self._stages.items():
             steps[f"{stage}.preact"] = partial(before_last_relu, units, activate=_activate)
             steps[stage] = _activate
-        return {**steps, "head": lambda features: F.relu(self.bn2(self.conv2(features))), "pooled": pool}
+        return {**steps, "head": lambda features: relu_(self.bn2(self.conv2(features))), "pooled": pool}
 
     @property
     def batch_norms(self) -> Mapping[str, nn.BatchNorm2d]:

@@ -89,7 +89,7 @@ def _block(channels: int, out_channels: int, convolutions: int) -> nn.Sequential
     modules: list[nn.Module] = []
     for _ in range(convolutions):
         convolution = nn.Conv2d(channels, out_channels, 3, padding=1)
-        modules += [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
+        modules += [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
         channels = out_channels
     return nn.Sequential(*modules[:-1])
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdharness.core.types import ModelEntry
-from kdharness.models.chain import Chain, init_fan_out, layer_shapes, pool
+from kdharness.models.chain import Chain, init_fan_out, layer_shapes, pool, relu_
 from kdharness.models.registry import MODELS
 
 
@@ -39,7 +39,7 @@ class PreactBlock(nn.Module):
     def after_norm(self, normed: Tensor, features: Tensor | None = None) -> Tensor:
         """The block from its first norm's output on; `features`, its input, only where it has no projection."""
         active = F.relu(normed)
-        branch = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        branch = self.conv2(relu_(self.bn2(self.conv1(active))))
         if self.convShortcut is not None:
             return branch + self.convShortcut(active)
         assert features is not None

@@ -22,20 +22,21 @@ def test_it_is_the_convolution_of_each_channel_and_stays_in_float32_under_autoca
         assert nn.functional.conv2d(images, ours.weight, groups=6).dtype is torch.bfloat16
 
 
-def test_shufflenetv2_hands_its_batch_norms_gradients_without_gaps_in_either_layout() -> None:
-    for layout in (torch.channels_last, torch.contiguous_format):
-        network = MODELS.get("shufflenetv2").build(4, (3, 8, 8)).to(memory_format=layout)
-        whole: list[bool] = []
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_shufflenetv2_hands_its_batch_norms_gradients_without_gaps(layout: torch.memory_format) -> None:
+    network = MODELS.get("shufflenetv2").build(4, (3, 8, 8)).to(memory_format=layout)
+    whole: list[bool] = []
 
-        def told(_: nn.Module, __: Any, gradients: tuple[torch.Tensor, ...], whole: list[bool] = whole) -> None:
-            whole.append(gradients[0].is_contiguous(memory_format=layout))  # noqa: B023  called within this turn
+    def listen(_: nn.Module, __: Any, made: torch.Tensor) -> None:
+        assert made.grad_fn is not None
+        made.grad_fn.register_prehook(lambda given: whole.append(given[0].is_contiguous(memory_format=layout)))
 
-        for unit in (network.layer1[0], network.layer1[1]):
-            for norm in (each for each in unit.children() if isinstance(each, nn.BatchNorm2d)):
-                norm.register_full_backward_hook(told)
-        network(torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)).logits.sum().backward()
-        assert len(whole) == 8
-        assert all(whole)
+    for unit in (network.layer1[0], network.layer1[1]):
+        for norm in (each for each in unit.children() if isinstance(each, nn.BatchNorm2d)):
+            norm.register_forward_hook(listen)
+    network(torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)).logits.sum().backward()
+    assert len(whole) == 8
+    assert all(whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
