@@ -40,12 +40,12 @@ def parts(table: Table, written: Callable[[Table], Lines], limit: float) -> list
     One whose columns share cells is not cut.
     """
     body, smallest = written(table), SIZES[-1]
-    if table.within is not None or across(body, smallest) <= limit:
+    names, *others = columns = widths(body, smallest)
+    if table.within is not None or _across(columns, smallest) <= limit:
         return [body]
     ends = [0, *(last + 1 for _, last in alike(table.columns))]
     whole = len(ends) - 1
     cells, filled = _by_column(table.cells), _by_column(table.filled)
-    names, *others = widths(body, smallest)
     room = limit - names  # of each part for its share of the others; with fewer parts one would be too wide
     least = int(sum(one + smallest.gap for one in others) / room) if room > 0 else whole
 
@@ -111,7 +111,10 @@ def size(bodies: Sequence[Lines], limit: float) -> Size:
 
 def across(body: Sequence[str], size: Size) -> float:
     """How wide the tabular is in points: its columns and the space between."""
-    columns = widths(body, size)
+    return _across(widths(body, size), size)
+
+
+def _across(columns: Sequence[float], size: Size) -> float:
     return sum(columns) + size.gap * (len(columns) - 1)
 
 

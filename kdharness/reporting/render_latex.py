@@ -16,15 +16,16 @@ def render(table: Table, label: str = "") -> str:
     a page stands in parts below each other, and where they are too tall for one in several floats of one number. Where
     pages of one column and of two need other parts or another size, the file has both and the document's width decides.
     """
-    narrow, wide = (_floats(table, label or f"tab:{slug(table.title)}", page) for page in (ONE_COLUMN, TWO_COLUMNS))
+    whole, label = _lines(table), label or f"tab:{slug(table.title)}"
+    narrow, wide = (_floats(table, whole, label, page) for page in (ONE_COLUMN, TWO_COLUMNS))
     condition = rf"\ifdim\textwidth<{TWO_COLUMNS.across:g}pt"
     both = wide if narrow == wide else [condition, *narrow, r"\else", *wide, r"\fi"]
     return "\n".join([packages(table), *both, ""])
 
 
-def _floats(table: Table, label: str, page: Page) -> Lines:
+def _floats(table: Table, whole: Lines, label: str, page: Page) -> Lines:
     """The floats for pages of one kind."""
-    bodies = parts(table, _lines, page.across)
+    bodies = parts(table, lambda part: whole if part is table else _lines(part), page.across)
     notes, (kind, chosen) = _notes(table), _set(bodies, page)
     floats = pages(bodies, len(notes), chosen.leading, page.down)
     caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"
