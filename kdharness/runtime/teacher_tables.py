@@ -21,7 +21,7 @@ from kdharness.training.data import Data, Point
 from kdharness.training.logit_table import TILE
 from kdharness.training.recipes import load_recipe
 from kdharness.training.sharing import Teachers
-from kdharness.training.table_shelf import ENVIRONMENT, limit_bytes
+from kdharness.training.table_shelf import ENVIRONMENT, FREE_BYTES, limit_bytes
 
 
 def fill_table(
@@ -74,7 +74,7 @@ def fill_table(
     if done < every:
         raise EnvironmentRefused(
             f"{done} of {every} entries are there, for more there is no room: tables may take "
-            f"{limit_bytes() / 10**9:g} GB, and leave a tenth of the disk free",
+            f"{limit_bytes() / 10**9:g} GB, and leave {FREE_BYTES / 2**30:g} GiB of the disk free",
             where=str(home.tables),
             remedy=f"free some space, or set {ENVIRONMENT}; the same command goes on",
         )

@@ -19,8 +19,8 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.training.logit_table import LogitTable, TableKey
 
 LIMIT_BYTES = 20 * 10**9
-FREE_SHARE = 0.1
-"""Of the disk: tables leave so much free."""
+FREE_BYTES = 2 << 30
+"""Tables leave so much of the disk free: checkpoints and results need it more."""
 ENVIRONMENT = "KDHARNESS_TABLES_GB"
 """Gigabytes (10**9 bytes) that all tables may take; 0: teachers compute every time, and what is there stays."""
 EVICTED = "evicted-"
@@ -73,8 +73,8 @@ class Shelved:
 class TableShelf:
     """The tables under one directory. Each process keeps `used` of those it has open locked (shared)."""
 
-    def __init__(self, root: Path, limit: int = LIMIT_BYTES, free_share: float = FREE_SHARE) -> None:
-        self.root, self.limit, self.free_share = root, limit, free_share
+    def __init__(self, root: Path, limit: int = LIMIT_BYTES, free_bytes: int = FREE_BYTES) -> None:
+        self.root, self.limit, self.free_bytes = root, limit, free_bytes
         self._open: dict[str, tuple[LogitTable, int]] = {}
 
     def open(self, key: TableKey, entries: int, width: int, dtype: str) -> LogitTable | None:
@@ -145,8 +145,7 @@ class TableShelf:
         place = self.root
         while not place.exists():
             place = place.parent
-        disk = shutil.disk_usage(place)
-        return disk.free - size >= self.free_share * disk.total
+        return shutil.disk_usage(place).free - size >= self.free_bytes
 
     def evict(self, table: Shelved) -> bool:
         """Remove it unless somebody has it open; whether it is gone."""

@@ -155,8 +155,8 @@ def test_a_stopped_writer_is_not_waited_for_forever(tmp_path: Path, monkeypatch:
     assert other.takes_more
 
 
-def shelf(root: Path, limit: int = 10**9, free_share: float = 0.0) -> TableShelf:
-    return TableShelf(root, limit, free_share)
+def shelf(root: Path, limit: int = 10**9, free_bytes: int = 0) -> TableShelf:
+    return TableShelf(root, limit, free_bytes)
 
 
 def keys(count: int) -> list[TableKey]:
@@ -208,7 +208,7 @@ def test_a_table_evicted_while_it_is_opened_is_begun_anew(tmp_path: Path, monkey
 
 
 def test_the_disk_keeps_a_part_free(tmp_path: Path) -> None:
-    assert not opened(shelf(tmp_path, free_share=1.0), KEY).add(np.arange(3), rows(np.arange(3)))
+    assert not opened(shelf(tmp_path, free_bytes=1 << 60), KEY).add(np.arange(3), rows(np.arange(3)))
 
 
 def test_an_unwritable_place_means_no_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
