@@ -1,9 +1,6 @@
 """The `kdharness` command, also as `python -m kdharness`."""
 
-import gc
-import sys
-
-from kdharness.core.cycles import search_rarely
+from kdharness.core.cycles import exempt_all, search_rarely
 
 
 def main() -> None:
@@ -18,8 +15,7 @@ def main() -> None:
     try:
         command_line()
     finally:
-        if "triton" not in sys.modules:  # which complains of whatever was not collected
-            gc.freeze()
+        exempt_all()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Clock:
             return Reading(process_time(), perf_counter())
         import torch
 
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # likewise
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         event.record()
         event.synchronize()
         return Reading(process_time(), perf_counter(), self._first.elapsed_time(event) / 1000)

@@ -72,7 +72,7 @@ class TinyImageNet(OfficialImages):
             check_archive(self._archive, self.md5, f"delete it and take it again from {self.url}")
             with zipfile.ZipFile(self._archive) as archive:
                 return self._decode(_Zip(archive, where), where)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:  # what zipfile raises
             raise BadInput(f"cannot be unpacked: {error}", where=where) from error
 
     def _decode(self, tree: "_Tree", where: str) -> Arrays:

@@ -97,8 +97,8 @@ def _group(channels: int, out_channels: int, count: int, stride: int) -> nn.Sequ
 
 def _kept_as_convolution(linear: nn.Linear) -> nn.Linear:
     """The layer itself, whose weight stands in a state_dict as a (K, D, 1, 1) convolution: the checkpoints' shape."""
-    linear.register_state_dict_post_hook(_as_convolution)  # type: ignore[no-untyped-call]  # torch leaves both untyped
-    linear.register_load_state_dict_pre_hook(_from_convolution)  # type: ignore[no-untyped-call]  # likewise
+    linear.register_state_dict_post_hook(_as_convolution)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    linear.register_load_state_dict_pre_hook(_from_convolution)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return linear
 
 

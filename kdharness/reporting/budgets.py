@@ -18,6 +18,16 @@ def unsearched(distiller: str) -> str:
     return PAPERS if is_published(distiller) else PLUGINS
 
 
+def unsearched_label(label: str, distiller: str) -> str:
+    """What the row is called that shows beside a searched one what nobody's choice gives."""
+    return f"{label}, {unsearched(distiller)}"
+
+
+def searched_label(label: str) -> str:
+    """The searched row beside which the row of this label stands; any other label as it is."""
+    return label.removesuffix(f", {PAPERS}").removesuffix(f", {PLUGINS}")
+
+
 class Row(NamedTuple):
     """One run where the study shows it, as far as its budget is concerned."""
 
@@ -42,7 +52,7 @@ def budgets(rows: Sequence[Row], searches: Iterable[tuple[Mapping[str, Any], Map
         found.append(_searched(spec, outcome, rows))
     plain: dict[str, list[str]] = {}
     for row in rows:
-        if row.label not in settings and row.sources and not row.label.endswith((f", {PAPERS}", f", {PLUGINS}")):
+        if row.label not in settings and row.sources and searched_label(row.label) == row.label:
             kind = _kind(row.sources)
             if row.label not in plain.setdefault(kind, []):
                 plain[kind].append(row.label)

@@ -34,12 +34,12 @@ Columns = Mapping[int, Mapping[int, T]]
 """By column, then by row."""
 
 
-def parts(table: Table, written: Callable[[Table], Lines], limit: float) -> list[Lines]:
+def parts(table: Table, body: Lines, written: Callable[[Table], Lines], limit: float) -> list[Lines]:
     """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together.
 
-    One whose columns share cells is not cut.
+    `body` is the whole as written. One whose columns share cells is not cut.
     """
-    body, smallest = written(table), SIZES[-1]
+    smallest = SIZES[-1]
     names, *others = columns = widths(body, smallest)
     if table.within is not None or _across(columns, smallest) <= limit:
         return [body]

@@ -25,7 +25,7 @@ def render(table: Table, label: str = "") -> str:
 
 def _floats(table: Table, whole: Lines, label: str, page: Page) -> Lines:
     """The floats for pages of one kind."""
-    bodies = parts(table, lambda part: whole if part is table else _lines(part), page.across)
+    bodies = parts(table, whole, _lines, page.across)
     notes, (kind, chosen) = _notes(table), _set(bodies, page)
     floats = pages(bodies, len(notes), chosen.leading, page.down)
     caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"

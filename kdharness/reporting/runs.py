@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, State, TableSpec
-from kdharness.reporting.budgets import PAPERS
+from kdharness.reporting.budgets import searched_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ def read(
 
 def is_row(name: str, labels: Collection[str]) -> bool:
     """Whether a row of the study is called so, or will be once its search has chosen."""
-    return name in labels or name.removesuffix(f", {PAPERS}") in labels
+    return name in labels or searched_label(name) in labels
 
 
 def require_rows(names: Sequence[str], labels: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 import math
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import func, select, text
@@ -66,7 +66,9 @@ def ledger(database: Database) -> list[Revealed]:
         return [Revealed(dataset, pair, distiller, settings) for dataset, pair, distiller, settings in found]
 
 
-def query(database: Database, sql: str, limit: int | None) -> tuple[list[str], list[tuple[Any, ...]]]:
+def query(
+    database: Database, sql: str, limit: int | None, values: Mapping[str, str]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """See Store.query."""
     with database.read() as writable:
         writable.execute(text("SELECT 1 FROM sqlite_master"))  # rolls back what a killed writer left half done
@@ -79,7 +81,7 @@ def query(database: Database, sql: str, limit: int | None) -> tuple[list[str], l
             connection.set_authorizer(_authorize)
             deadline = time.monotonic() + QUERY_SECONDS
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
-            cursor = connection.execute(sql)
+            cursor = connection.execute(sql, values)
             if cursor.description is None:
                 raise BadInput("SQL: this returns no rows", remedy="`query` takes one SELECT and only reads")
             columns = [column[0] for column in cursor.description]

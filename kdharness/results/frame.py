@@ -52,9 +52,7 @@ def frame_of(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
     times = {name: list(map(moment, columns[name])) for name in ("started", "finished")}
     # as objects first: pandas would turn the None of a text column into NaN
     kinds = {name: object if name in COLUMNS else "float64" for name in columns}
-    frame = pd.DataFrame(
-        {name: pd.Series(column, dtype=kinds[name]) for name, column in ({**columns, **times}).items()}
-    )
+    frame = pd.DataFrame({name: pd.Series(column, dtype=kinds[name]) for name, column in {**columns, **times}.items()})
     return frame.astype({"seed": int, "row": int, "attempts": int, "epochs": int, "ours": bool, "mixed_numerics": bool})
 
 

@@ -374,12 +374,12 @@ class Store:
         """How many settings had a test score revealed, per dataset, pair and distiller."""
         return export.ledger(self._database)
 
-    def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of a SELECT, on a connection that can only read.
+    def query(self, sql: str, limit: int | None = None, **values: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a SELECT, on a connection that can only read; `:name` in it is one of the values.
 
         Raises BadInput for anything else, and for a query of more than 20 s.
         """
-        return export.query(self._database, sql, limit)
+        return export.query(self._database, sql, limit, values)
 
     # What is told to others
 

@@ -9,7 +9,7 @@ from kdharness.results.store import Store
 _FINISHED = """
 SELECT distiller, json_extract(canonical, '$.distiller_revision'), count(*)
 FROM studies JOIN study_runs USING (study_id) JOIN runs USING (run_id) JOIN settings USING (setting_key)
-WHERE name = '{study}' AND state = 'complete' GROUP BY 1, 2 ORDER BY max(finished_ms)
+WHERE name = :study AND state = 'complete' GROUP BY 1, 2 ORDER BY max(finished_ms)
 """
 
 
@@ -17,7 +17,7 @@ def changed_methods(store: Store, study: str, runs: Iterable[WantedRun]) -> list
     """A sentence for each method of the runs that the study, as last run, has finished runs of at other revisions."""
     now = {run.setting.distiller: run.setting.distiller_revision for run in runs}
     before: dict[str, list[tuple[int | str, int]]] = {}
-    for distiller, revision, count in store.query(_FINISHED.format(study=study))[1]:
+    for distiller, revision, count in store.query(_FINISHED, study=study)[1]:
         if now.get(distiller, revision) != revision:
             before.setdefault(distiller, []).append((revision, count))
     return [

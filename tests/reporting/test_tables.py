@@ -114,6 +114,7 @@ def test_a_table_may_show_some_rows_only() -> None:
 def test_a_row_whose_search_has_not_chosen_yet_is_no_mistake() -> None:
     data = frame(seeds("none", 90.0), seeds("DKD", None, purpose="search", row=1))
     assert rows(build_table(data, TableSpec(only=("none", "DKD", "DKD, paper's constants")))) == ["none"]
+    assert rows(build_table(data, TableSpec(only=("none", "DKD, plug-in's defaults")))) == ["none"]
 
 
 def test_marks_stay_short_however_many_there_are() -> None:

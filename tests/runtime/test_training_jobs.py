@@ -1,5 +1,6 @@
 """Real jobs on a real database: what is committed, what is resumed, what is refused."""
 
+import gc
 import os
 import signal
 from dataclasses import replace
@@ -67,6 +68,17 @@ def test_a_job_leaves_weights_metrics_and_a_log_and_no_checkpoint(home, store, m
     assert files(home.artifacts(run.run_id)) == ["log.txt", "student.safetensors"]
     log = home.log(run.run_id).read_text()
     assert "attempt 1 ·" in log.splitlines()[0] and log.rstrip().endswith("complete")
+
+
+def test_training_is_searched_for_cycles_as_usual(home, store):
+    ids = ask(store, wanted(labels=("none",)))
+    usual = gc.get_threshold()
+    gc.set_threshold(10 * usual[0])  # as a command has it
+    try:
+        assert run_job(home, [ids["none0"]], slot="cpu:1") == ExitCode.DONE
+        assert gc.get_threshold() == usual
+    finally:
+        gc.set_threshold(*usual)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

@@ -21,7 +21,7 @@ class FakeStore:
     def __init__(self, rows: list[tuple]) -> None:
         self.rows = rows
 
-    def query(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple]]:
+    def query(self, sql: str, limit: int | None = None, **values: str) -> tuple[list[str], list[tuple]]:
         return [], [] if "distiller_revision" in sql else self.rows
 
 

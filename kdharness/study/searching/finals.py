@@ -6,7 +6,7 @@ from typing import Any
 
 from kdharness.core.errors import StudyError
 from kdharness.core.records import WantedRun
-from kdharness.reporting.budgets import unsearched
+from kdharness.reporting.budgets import unsearched_label
 from kdharness.study.expand import Expansion
 from kdharness.study.resolve import Template
 from kdharness.study.searching.course import Point, Stand
@@ -44,7 +44,7 @@ def paper_runs(expansion: Expansion, templates: Sequence[Template], axes: Mappin
         except StudyError:
             return []
     named = [
-        replace(run, label=f"{run.label}, {unsearched(run.setting.distiller)}") if run.purpose == "final" else run
+        replace(run, label=unsearched_label(run.label, run.setting.distiller)) if run.purpose == "final" else run
         for run in runs
     ]
     return teacher_runs(expansion.teachers, named) + named
