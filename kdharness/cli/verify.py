@@ -108,6 +108,8 @@ def _verify_bundle(path: Path, as_json: bool) -> None:
             typer.echo(printable(f"  {line}"))
             for difference in one.differences:
                 typer.echo(printable(f"           {difference}"))
+            for sentence in one.worded:
+                typer.echo(printable(f"           in the words of {found.version}: {sentence}"))
         equal = sum(one.equal for one in found.checked)
         typer.echo(printable(f"{found.study}: {equal} of {len(found.checked)} equal, written by {found.version}"))
         typer.echo(f"sha256 {found.sha256}")

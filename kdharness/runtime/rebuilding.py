@@ -1,13 +1,15 @@
 """A bundle's tables made again from the rows in it, and what is not as the bundle says."""
 
 import json
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isclose
 from pathlib import Path
 from typing import Any
 
+import kdharness
 from kdharness.core.errors import BadInput, EnvironmentRefused, KdHarnessError
 from kdharness.core.home import Home
 from kdharness.reporting import statistics
@@ -27,6 +29,9 @@ TOLERANCE = 1e-9
 
 _EXACT = ("mean", "std", "values")
 """Fields of a cell whose rounding is fixed."""
+
+_SENTENCES = ("caption", "footnotes", "missing", "notes")
+"""Fields of tables and cells that every version of kdharness may put in its own words."""
 
 _ENDS = """
 SELECT final.run_id, final.name, final.value, curve.value FROM metrics AS final
@@ -55,6 +60,8 @@ class Checked:
     text: str
     """`96.02 ± 0.42 (3)`, from the rows."""
     differences: tuple[str, ...]
+    worded: tuple[str, ...] = ()
+    """Sentences and their marks that the version which wrote the bundle had otherwise; no number is among them."""
 
     @property
     def equal(self) -> bool:
@@ -117,7 +124,8 @@ def _verify(opened: Opened) -> Verification:
     again = _tables_of(json.loads(render(tables, "json")))
     if any(table["missing"] for table in again) and not any(table["missing"] for table in kept):
         raise EnvironmentRefused("the bundle's tables have intervals and tests", remedy=statistics.MISSING)
-    checked = [one for old, new in _pairs(kept, again) for one in _table(old, new)]
+    sentences = _SENTENCES if said.kdharness != kdharness.__version__ else ()
+    checked = [one for old, new in _pairs(kept, again) for one in _table(old, new, sentences)]
     wrong = [f"the text {name} is not the one that its rows have" for name in _other_texts(opened, texts)]
     wrong += _hashes(said.runs, {run: asdict(digest) for run, digest in digests.items()})
     wrong += curves
@@ -157,21 +165,32 @@ def _pairs(
         yield old, new
 
 
-def _table(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Checked]:
+def _table(old: Mapping[str, Any], new: Mapping[str, Any], sentences: Sequence[str]) -> Iterator[Checked]:
     title = str(new.get("title"))
     olds, news = ({tuple(map(str, map(cell.get, _KEY))): cell for cell in one["cells"]} for one in (old, new))
     for key in {**news, **olds}:
         before, after = olds.get(key), news.get(key)
-        found: tuple[str, ...]
         if before is None or after is None:
-            found = ("only in the bundle's table",) if after is None else ("not in the bundle's table",)
+            found, worded = (
+                ["only in the bundle's table" if after is None else "not in the bundle's table"],
+                list[str](),
+            )
         else:
-            found = tuple(_differences(before, after))
-        yield Checked(title, key[1], _column(key), _text(after or {}), found)
+            found, worded = _apart(_differences(before, after), sentences)
+        yield Checked(title, key[1], _column(key), _text(after or {}), tuple(found), tuple(worded))
     if len(olds) != len(old["cells"]):
         yield Checked(title, "", "", "", ("a cell stands twice in the bundle's table",))
     around = [{name: value for name, value in one.items() if name != "cells"} for one in (old, new)]
-    yield Checked(title, "", "", "", tuple(_differences(around[0], around[1])))
+    found, worded = _apart(_differences(around[0], around[1]), sentences)
+    yield Checked(title, "", "", "", tuple(found), tuple(worded))
+
+
+def _apart(differences: Iterable[str], sentences: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of other fields, and those of the sentences."""
+    found: tuple[list[str], list[str]] = [], []
+    for difference in differences:
+        found[re.split(r"\W", difference, maxsplit=1)[0] in sentences].append(difference)
+    return found
 
 
 def _column(key: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pretended_study import TEXT, pretend
 
+import kdharness
 from kdharness.core.errors import BadInput
 from kdharness.core.home import Home
 from kdharness.results import schema
@@ -151,6 +152,22 @@ def test_one_number_of_a_table_is_seen(bundle, tmp_path):
         changed = rewritten(bundle, tmp_path / "changed.zip", {"tables.json": tables.replace(old, new, 1).encode()})
         said = differences(verify_bundle(changed))
         assert f"{old.partition(': ')[2] or old}" in said and "from its rows" in said
+
+
+def test_another_version_may_have_worded_its_notes_otherwise_but_had_the_same_numbers(bundle, tmp_path):
+    with zipfile.ZipFile(bundle) as archive:
+        tables = archive.read("tables.json").decode()
+    older = {f'"kdharness": "{kdharness.__version__}"': '"kdharness": "0.0.9"'}
+    note = {"tables.json": tables.replace('"caption": "', '"caption": "Once ', 1).encode()}
+    now = verify_bundle(rewritten(bundle, tmp_path / "now.zip", note))
+    assert 'caption: "Once' in differences(now)
+    then = verify_bundle(rewritten(bundle, tmp_path / "then.zip", note, manifest=older))
+    (worded,) = (one for one in then.checked if one.worded)
+    assert then.equal and then.version == "0.0.9" and worded.worded[0].startswith('caption: "Once')
+    number = {"tables.json": tables.replace("92.5", "92.75", 1).encode()}
+    assert "92.75 in the bundle" in differences(
+        verify_bundle(rewritten(bundle, tmp_path / "number.zip", number, manifest=older))
+    )
 
 
 def test_one_row_is_seen(bundle, tmp_path):
