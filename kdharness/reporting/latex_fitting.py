@@ -28,6 +28,9 @@ ONE_COLUMN, TWO_COLUMNS = Page(345, 400), Page(455, 430)
 RULES = 24
 """Points that the rules of a body and the space above it take."""
 
+_CELL_END = re.compile(r"(?<!\\)&")
+_SPAN = re.compile(r"\s*\\multicolumn\{(\d+)\}\{[^{}]*(?:\{\})?l?\}")
+
 Lines = list[str]
 T = TypeVar("T")
 Columns = Mapping[int, Mapping[int, T]]
@@ -124,8 +127,8 @@ def widths(body: Sequence[str], size: Size) -> list[float]:
     spanned: list[tuple[int, int, float]] = []
     for line in body:
         column = 0
-        for cell in re.split(r"(?<!\\)&", line.removesuffix(r"\\")) if line.endswith(r"\\") else []:
-            span = re.match(r"\s*\\multicolumn\{(\d+)\}\{[^{}]*(?:\{\})?l?\}", cell)
+        for cell in _CELL_END.split(line.removesuffix(r"\\")) if line.endswith(r"\\") else []:
+            span = _SPAN.match(cell) if "multicolumn" in cell else None
             if span is not None:
                 spanned.append((column, column + int(span[1]), width(cell[span.end() :].strip(), size.letters)))
             else:

@@ -18,6 +18,9 @@ _OF_TEN_POINTS = {
 
 _WIDTHS = {sign: points for points, signs in _OF_TEN_POINTS.items() for sign in signs}
 _MINUS, _BOLD, _RAISED = 7.78, 1.17, 0.98
+_GROWING, _FIXED = 0, 1
+_DIGITS = str.maketrans("123456789", "000000000")
+"""All are as wide: most cells of a table differ in nothing else."""
 _SIGN = re.compile(r"\\[A-Za-z]+|\\.|.")
 
 
@@ -44,24 +47,37 @@ SIZES = (
 """Those of a 10 point document that a table may have, the largest first."""
 
 
-@lru_cache(maxsize=1 << 16)
 def width(tex: str, letters: float = 1.0) -> float:
     """In points, of one line; citations take the room of numbers."""
-    tex = re.sub(r"\\textcolor\{\w+\}|\\ttfamily", "", tex).replace(r"\char34", "0")
+    growing, fixed = _widths(tex)
+    return letters * growing + fixed
+
+
+@lru_cache(maxsize=1 << 16)
+def _widths(tex: str) -> tuple[float, float]:
+    r"""What grows with the letters around, in letters of 10 points, and what \scriptsize has fixed."""
+    return _with_zeros(tex.replace(r"\char34", "0").translate(_DIGITS))
+
+
+@lru_cache(maxsize=1 << 16)
+def _with_zeros(tex: str) -> tuple[float, float]:
+    tex = re.sub(r"\\textcolor\{\w+\}|\\ttfamily", "", tex)
     tex = re.sub(r"\\cite\{([^}]*)\}", lambda keys: "[00" + ", 00" * keys[1].count(",") + "]", tex)
     tex = re.sub(r"(\\[A-Za-z]+) +", r"\1{}", tex)
-    total, scales, group, in_math = 0.0, [letters], 1.0, False
+    totals, scales, kinds, group, in_math = [0.0, 0.0], [1.0], [_GROWING], 1.0, False
     for sign in _SIGN.findall(tex):
         match sign:
             case "{":
                 scales.append(scales[-1] * group)
+                kinds.append(kinds[-1])
                 group = 1.0
             case "}":
                 scales.pop()
+                kinds.pop()
             case "$":
                 in_math = not in_math
             case r"\scriptsize":
-                scales[-1] = SMALL
+                scales[-1], kinds[-1] = SMALL, _FIXED
             case r"\bfseries":
                 scales[-1] *= _BOLD
             case r"\textbf":
@@ -70,5 +86,5 @@ def width(tex: str, letters: float = 1.0) -> float:
                 group = _RAISED
             case _:
                 minus = in_math and sign == "-"
-                total += scales[-1] * (_MINUS if minus else _WIDTHS.get(sign, 5.0))
-    return total
+                totals[kinds[-1]] += scales[-1] * (_MINUS if minus else _WIDTHS.get(sign, 5.0))
+    return totals[_GROWING], totals[_FIXED]

@@ -37,7 +37,7 @@ def _table(table: Table) -> dict[str, Any]:
         "rows": [_head(head) for head in table.rows],
         "columns": [_head(head) for head in table.columns],
         "caption": " ".join(table.caption),
-        "footnotes": [asdict(note) for note in table.footnotes],
+        "footnotes": [{**vars(note)} for note in table.footnotes],
         "missing": table.missing or None,
     }
 
@@ -69,11 +69,11 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "q_value": cell.q_value,
         "stars": cell.stars,
         "effect": cell.effect,
-        "published": asdict(cell.beside) if cell.beside else None,
+        "published": {**vars(cell.beside)} if cell.beside else None,
         "metric": cell.metric,
         "notes": list(cell.notes),
     }
 
 
 def _delta(delta: Delta | None) -> dict[str, Any] | None:
-    return asdict(delta) if delta else None
+    return {**vars(delta)} if delta else None
