@@ -11,7 +11,9 @@ import importlib
 import inspect
 import shlex
 import sys
+import sysconfig
 import tomllib
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,15 @@ _modules: list[str] = []
 
 
 def use_plugins(modules: Iterable[str]) -> None:
-    """Name the modules; they are imported when a name is first looked up, not before."""
+    """Name the modules; they are imported when a name is first looked up, not before. Raises BadInput for a path."""
+    modules = list(modules)
+    for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            module = ".".join(part for part in Path(name).with_suffix("").parts if part.isidentifier())
+            raise BadInput(
+                f"plug-in {name!r} is not the name of a module",
+                remedy=f"modules are found from the current directory on: write {module or 'mylab.mymethod'}",
+            )
     _modules.extend(name for name in modules if name not in _modules)
 
 
@@ -97,8 +107,21 @@ def import_plugins() -> None:
         except Exception as error:  # the user's module may raise anything; it is named and nothing is started
             raise BadInput(
                 f"plug-in {name!r} cannot be imported: {type(error).__name__}: {error}",
+                where=place_in_plugin(error),
                 remedy="mend the module, or take it out of --plugin or of [tool.kdharness] in pyproject.toml",
             ) from error
+
+
+def place_in_plugin(error: BaseException) -> str:
+    """`mymethod.py:23`: the last line of somebody's own code on the way to the error; empty where there is none."""
+    ours, theirs = str(Path(__file__).parents[1]), (sysconfig.get_path("stdlib"), "<")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((ours, *theirs)) or "site-packages" in frame.filename
+    ]
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

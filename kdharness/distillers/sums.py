@@ -49,6 +49,12 @@ def revision(distiller: type[Distiller]) -> int | str:
     return f"{distiller.revision} ({', '.join(members)})"
 
 
+def is_own(distiller: type[Distiller]) -> bool:
+    """Whether somebody else wrote the method, or a member of the sum."""
+    members = distiller.members.values() if issubclass(distiller, Sum) else [distiller]
+    return any(member.__module__.partition(".")[0] != "kdharness" for member in members)
+
+
 class Sum(Distiller):
     """`L = ce_weight CE(s, y) + the members' other terms`, each weighted and warmed up as its member says.
 

@@ -9,6 +9,7 @@ from kdharness.core.records import Smoke
 from kdharness.reporting import names
 from kdharness.reporting.cells import Cells, Groups
 from kdharness.reporting.datasets import chance
+from kdharness.reporting.methods import warming_up
 from kdharness.reporting.runs import Run
 from kdharness.reporting.table import Cell, Footnote, Table
 
@@ -83,6 +84,9 @@ def footnotes(
             notes.append(marks.of(guessing))
         if any(run.mixed_numerics for run in finished):
             notes.append(marks.of("a run's attempts were on different devices or library versions"))
+        warming = warming_up(runs[0].constants, runs[0].recipe.get("epochs", 0))
+        if warming:
+            notes.append(marks.of(f"{warming}, the loss never has its whole weight"))
         own = _own_recipe(runs[0], usual[_column(runs[0])])
         if own:
             notes.append(marks.of(f"trained by a recipe of its own: {own}"))

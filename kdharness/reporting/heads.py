@@ -52,6 +52,7 @@ def heads(
             student=alone.get((runs[key][0].dataset, runs[key][0].student)) if what == "pair" else None,
             metric=next(iter(metrics[key])) if several and len(metrics[key]) == 1 else "",
             cite=_cited(runs[key][0]) if what == "distiller" else "",
+            side=what,
         )
         for key in sorted(order, key=lambda key: order[key])
     ]

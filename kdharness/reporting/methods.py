@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from typing import Any
 
 
 @cache
@@ -25,6 +26,13 @@ def printed_method(name: str) -> str:
     if name in _methods():
         return _methods()[name]["printed"]
     return "+".join(_methods().get(part.strip(), {}).get("printed", part.strip()) for part in name.split("+"))
+
+
+def warming_up(constants: Mapping[str, Any], epochs: int) -> str:
+    """`warmup: 20 is longer than the training of 10 epochs`; empty where it is not. Constants of a sum are nested."""
+    parts = [constants, *(part for part in constants.values() if isinstance(part, Mapping))]
+    longest = max((part["warmup"] for part in parts if "warmup" in part), default=0)
+    return f"`warmup: {longest}` is longer than the training of {epochs} epochs" if longest > epochs else ""
 
 
 def cite_key(name: str) -> str:

@@ -149,7 +149,8 @@ class Layout:
         values = tuple(self._order(axis, value) for axis, value in entry.axes)
         order = (self.entry_order[entry.label], entry.label, values)
         name = entry_name(entry)
-        return Side(name, name + (" (ours)" if ours else ""), ("distiller", *order, entry.variant))
+        printed = name + (" (ours)" if ours and "(ours)" not in name else "")
+        return Side(name, printed, ("distiller", *order, entry.variant))
 
     def _order(self, axis: str, value: Any) -> tuple[int, float]:
         """Sorts numbers by size, then texts as the study has them; what has no value stands after them."""

@@ -52,6 +52,8 @@ class Head:
     """Of a column's or row's cells, where the table has several."""
     cite: str = ""
     """The key of the row's paper."""
+    side: str = "distiller"
+    """What it is one of, as a table's spec names its sides: `pair`, `KD.temperature`."""
 
 
 @dataclass(frozen=True)

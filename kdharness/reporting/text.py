@@ -1,11 +1,11 @@
 """The words of a table that every rendering shares: numbers, counts, heads, and the order of its lines."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kdharness.reporting import names, statistics
+from kdharness.reporting.placing import SIDES
 from kdharness.reporting.table import Beside, Cell, Delta, Filled, Head, Table
 
 EMPTY = "–"
@@ -215,12 +215,10 @@ def under(head: Head) -> str:
 
 def corner(table: Table) -> str:
     """What stands above the rows' names."""
-    if len(table.metrics) > 1 and any(head.name in table.metrics for head in table.rows):
-        return "Metric"
-    axes = {found[1] if (found := re.match(r"([\w.]+)=", head.name)) else "" for head in table.rows}
-    if len(axes) == 1 and "" not in axes:
-        return names.axis(axes.pop())
-    return "Pair" if any("->" in head.name for head in table.rows) else "Method"
+    side = next((head.side for head in table.rows), "distiller")
+    if side in SIDES:
+        return "Method" if side == "distiller" else side.capitalize()
+    return names.axis(side)
 
 
 def value_head(table: Table, column: Head) -> str:

@@ -10,6 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from kdharness.core.plugins import place_in_plugin
 from kdharness.core.records import Execution, Recipe
 from kdharness.core.streams import seeded
 from kdharness.core.types import Distiller, Model
@@ -121,7 +122,8 @@ def _told(broken: dict[str, str], what: str) -> Iterator[None]:
     except AssertionError as error:
         broken[what] = str(error)
     except Exception as error:  # noqa: BLE001  an outsider's method may raise anything; it is told, not ours
-        broken[what] = f"{type(error).__name__}: {error}"
+        place = place_in_plugin(error)
+        broken[what] = f"{type(error).__name__}: {error}" + (f" ({place})" if place else "")
 
 
 def _trained(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -48,7 +49,7 @@ def check_row(row: Row, spec: StudySpec, found: Findings) -> bool:
     for part in unknown:
         found.say(
             name_place,
-            f"unknown distiller {show(part)}, {nearest(part, DISTILLERS)}; {DISTILLERS.of_your_own}",
+            f"unknown distiller {show(part)}, {nearest(part, DISTILLERS)}; {_of_your_own(part)}",
         )
     if unknown:
         return False
@@ -61,6 +62,14 @@ def check_row(row: Row, spec: StudySpec, found: Findings) -> bool:
         found.say((*place, "preset"), "a sum takes the constants of its members' own presets")
     _check_teaching(row, distiller, found)
     return True
+
+
+def _of_your_own(name: str) -> str:
+    from kdharness.distillers.registry import DISTILLERS
+
+    if name.isidentifier() and Path(f"{name}.py").is_file():
+        return f"{name}.py is here: `kdharness --plugin {name} ...` brings what it registers"
+    return DISTILLERS.of_your_own
 
 
 def _check_teaching(row: Row, distiller: "type[Distiller]", found: Findings) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdharness.core.errors import BadInput, StudyError
 from kdharness.core.home import Home
 from kdharness.core.records import WantedRun
+from kdharness.reporting.methods import warming_up
 from kdharness.results.records import ImportedTeacher
 from kdharness.results.store import Store
 from kdharness.study.check import find_problems, study_pairs
@@ -188,11 +189,9 @@ def _still_warming_up(runs: list[WantedRun]) -> list[str]:
     """Rows with a loss that has not grown to its weight when the training ends."""
     told = {}
     for run in runs:
-        constants, epochs = run.setting.constants, run.setting.recipe.epochs
-        parts = [constants, *(part for part in constants.values() if isinstance(part, Mapping))]  # those of sums
-        longest = max((part["warmup"] for part in parts if "warmup" in part), default=0)
-        if longest > epochs:
-            told[run.label] = f"`{run.label}`: `warmup: {longest}` is longer than the training of {epochs} epochs"
+        said = warming_up(run.setting.constants, run.setting.recipe.epochs)
+        if said:
+            told[run.label] = f"`{run.label}`: {said}"
     return [
         f"{said}, the loss never has its whole weight; write a shorter one, or train longer" for said in told.values()
     ]

@@ -62,26 +62,30 @@ class Bench:
         rows: int = 8,
         dtype: torch.dtype = torch.float64,
         adapter_seed: int = 0,
+        student: str = "resnet8",
+        teacher: str = "resnet14",
+        num_classes: int = NUM_CLASSES,
+        image_shape: tuple[int, int, int] = IMAGE_SHAPE,
     ) -> "Bench":
-        """resnet8 taught by resnet14 on 8x8 noise of 10 classes; the global generators are left as they were."""
+        """One network taught by the other, both untrained, on noise; the global generators are left as they were."""
         distiller = distiller_class(config if config is not None else distiller_class.Config())
         needs = distiller.needs
         noise = torch.Generator().manual_seed(7)
-        labels = torch.randint(NUM_CLASSES, (rows,), generator=noise)
-        train_labels = torch.arange(TRAIN_SIZE) % NUM_CLASSES
+        labels = torch.randint(num_classes, (rows,), generator=noise)
+        train_labels = torch.arange(TRAIN_SIZE) % num_classes
         train_labels[:rows] = labels
-        context = BuildContext(NUM_CLASSES, TRAIN_SIZE, IMAGE_SHAPE, train_labels if needs.train_labels else None)
+        context = BuildContext(num_classes, TRAIN_SIZE, image_shape, train_labels if needs.train_labels else None)
         with torch.random.fork_rng():
             torch.manual_seed(1)
-            student = MODELS.get("resnet8").build(NUM_CLASSES, IMAGE_SHAPE).to(dtype)
-            teacher = MODELS.get("resnet14").build(NUM_CLASSES, IMAGE_SHAPE).to(dtype)
+            learning = MODELS.get(student).build(num_classes, image_shape).to(dtype)
+            teaching = MODELS.get(teacher).build(num_classes, image_shape).to(dtype)
             torch.manual_seed(adapter_seed)
             if not needs.peer:
-                teacher.requires_grad_(False).train(needs.teacher_mode == "train")
-            teacher_view = WatchedView(student if needs.teacher == "none" else teacher, needs.tails)
-            student_view: NetworkView = WatchedView(student, needs.tails)
+                teaching.requires_grad_(False).train(needs.teacher_mode == "train")
+            teacher_view = WatchedView(learning if needs.teacher == "none" else teaching, needs.tails)
+            student_view: NetworkView = WatchedView(learning, needs.tails)
             adapters = distiller.build(student_view, teacher_view, context).to(dtype)
-        images = torch.randn((rows, *IMAGE_SHAPE), generator=noise, dtype=dtype)
+        images = torch.randn((rows, *image_shape), generator=noise, dtype=dtype)
         batch = Batch(
             images=images,
             labels=labels,
@@ -92,7 +96,7 @@ class Bench:
             second_view=images.flip(3) if needs.views == 2 else None,
             active=frozenset(distiller.weights(1)),  # those of weight 0 too: their laws are checked
         )
-        return cls(distiller, student, teacher, adapters, batch)
+        return cls(distiller, learning, teaching, adapters, batch)
 
     def outputs(self) -> tuple[Outputs, Outputs]:
         """Student's (with gradient) and teacher's outputs for the batch, only what `needs` names."""

@@ -138,7 +138,7 @@ def few_steps(monkeypatch):
     [
         (NotANumberLater, "steps", "the loss is nan at step 3"),
         (Overflowing, "finite", "ce is inf with logits x 1e4"),
-        (Mistaken, "steps", "KeyError: 'stage9'"),
+        (Mistaken, "steps", "KeyError: 'stage9' (test_distiller_commands.py:"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )

@@ -61,8 +61,16 @@ def test_a_plugin_that_fails_is_named(room, monkeypatch):
     monkeypatch.setattr(plugins, "_modules", [])
     (room / "aplugin.py").write_text("raise RuntimeError('no')\n")
     plugins.use_plugins(["aplugin"])
-    with pytest.raises(BadInput, match="plug-in 'aplugin' cannot be imported: RuntimeError: no"):
+    with pytest.raises(BadInput, match=r"aplugin\.py:1: plug-in 'aplugin' cannot be imported: RuntimeError: no"):
         things().get("one")
+
+
+@pytest.mark.parametrize(("given", "module"), [("./mine.py", "mine"), ("lab/mine.py", "lab.mine"), ("../x", "x")])
+def test_a_plugin_is_named_as_a_module(monkeypatch, given, module):
+    monkeypatch.setattr(plugins, "_modules", [])
+    with pytest.raises(BadInput, match="is not the name of a module") as error:
+        plugins.use_plugins(["lab.mine", given])
+    assert error.value.remedy.endswith(f"write {module}") and plugins.plugins() == ()
 
 
 def test_plugins_stand_in_the_users_pyproject(tmp_path):

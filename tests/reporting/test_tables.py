@@ -117,6 +117,21 @@ def test_a_row_whose_search_has_not_chosen_yet_is_no_mistake() -> None:
     assert rows(build_table(data, TableSpec(only=("none", "DKD, plug-in's defaults")))) == ["none"]
 
 
+def test_a_row_may_be_called_as_a_value_or_a_pair_and_is_a_method_all_the_same() -> None:
+    table = build_table(
+        frame(seeds("T=4", 90.0, 91.0), seeds("a -> b (ours)", 90.0, 91.0, ours=True, row=1)), TableSpec()
+    )
+    assert text.corner(table) == "Method" and [head.printed for head in table.rows] == ["T=4", "a -> b (ours)"]
+
+
+def test_a_warm_up_that_never_ends_is_told_where_its_numbers_stand() -> None:
+    short = {"constants": {"warmup": 20}, "recipe": {"epochs": 10}, "epochs": 10}
+    table = build_table(frame(seeds("none", 90.0, row=0), seeds("dkd", 91.0, row=1, **short)), TableSpec())
+    (note,) = [note for note in table.footnotes if "warmup" in note.text]
+    assert "`warmup: 20` is longer than the training of 10 epochs" in note.text
+    assert note.mark in cell(table, "dkd").notes and note.mark not in cell(table, "none").notes
+
+
 def test_marks_stay_short_however_many_there_are() -> None:
     marks = Marks()
     given = [marks.of(f"remark {number}") for number in range(1000)]
