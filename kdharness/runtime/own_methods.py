@@ -1,0 +1,71 @@
+"""A study's methods that are not ours, tried on noise before anything is trained for them."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from kdharness.core.errors import BadInput, KdHarnessError
+from kdharness.core.plugins import place_in_plugin
+from kdharness.core.records import Setting
+from kdharness.core.types import Dataset, Distiller
+from kdharness.distillers import sums
+
+
+def refuse_broken_methods(settings: Iterable[Setting], dataset: Dataset, file: str) -> None:
+    """One step of each such method with each set of its constants, by untrained networks of the first pair there is.
+
+    Raises BadInput with the line of its file where one raises, where losses and weights have other terms, and for a
+    loss that is not finite; the method's own refusal of a pair as it is.
+    """
+    asked = {(one.distiller, json.dumps(dict(one.constants), sort_keys=True)): one for one in reversed(list(settings))}
+    for setting in reversed(asked.values()):
+        method = sums.method(setting.distiller)
+        recipe = setting.recipe
+        if sums.is_own(method) and recipe.teacher_image_size in (None, recipe.image_size):
+            _refuse_broken(method, setting, dataset, file)
+
+
+def _refuse_broken(method: type[Distiller], setting: Setting, dataset: Dataset, file: str) -> None:
+    said, where = "", ""
+    try:
+        said = _first_step(method, setting, dataset)
+    except KdHarnessError:
+        raise
+    except Exception as error:  # noqa: BLE001  an outsider's method may raise anything; it is told, not ours
+        said, where = f"{type(error).__name__}: {error}", place_in_plugin(error)
+    if said:
+        constants = ", ".join(f"{name}={value}" for name, value in setting.constants.items())
+        raise BadInput(
+            f"{setting.distiller} cannot be trained with {constants or 'no constants'}: {said}",
+            where=where or file,
+            remedy=f"`kdharness --plugin {method.__module__} try {setting.distiller}` says more",
+        )
+
+
+def _first_step(method: type[Distiller], setting: Setting, dataset: Dataset) -> str:
+    """What is wrong, or nothing."""
+    import torch
+
+    from kdharness.testing.bench import Bench
+
+    channels, height, width = dataset.image_shape
+    size = setting.recipe.image_size
+    bench = Bench.make(
+        method,
+        method.Config.model_validate(dict(setting.constants)),
+        rows=4,
+        dtype=torch.float32,
+        student=setting.student,
+        teacher=setting.teachers[0].model if setting.teachers else setting.student,
+        num_classes=dataset.num_classes,
+        image_shape=(channels, size or height, size or width),
+    )
+    losses, weights = bench.losses(*bench.outputs()), bench.distiller.weights(1)
+    return _unequal(losses, weights) or next(
+        (f"its loss {term} is {value.tolist()}" for term, value in losses.items() if not value.isfinite().all()), ""
+    )
+
+
+def _unequal(losses: Mapping[str, object], weights: Mapping[str, float]) -> str:
+    if losses.keys() == weights.keys():
+        return ""
+    return f"it returns the losses {', '.join(sorted(losses))}, but weights for {', '.join(sorted(weights))}"

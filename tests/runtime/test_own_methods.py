@@ -1,0 +1,83 @@
+"""A method of somebody's own is tried before a teacher is trained for it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_study import setting
+from torch import Tensor
+
+from kdharness.core.errors import BadInput, IncompatiblePair
+from kdharness.core.types import Batch, BuildContext, NetworkView, Outputs
+from kdharness.datasets.digits import Digits
+from kdharness.distillers import sums
+from kdharness.distillers.kd import KD
+from kdharness.runtime.own_methods import refuse_broken_methods
+
+
+class Sound(KD):
+    """L = CE + KL, by somebody else."""
+
+
+class Raising(KD):
+    """L = CE, where it can be divided by the temperature's distance to 4."""
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return {**super().losses(student, teacher, batch), "ce": torch.ones(()) / (1 // (4 - self.config.temperature))}
+
+
+class Misnamed(KD):
+    """L = CE + KL, under another name."""
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        terms = super().losses(student, teacher, batch)
+        return {"ce": terms["ce"], "soft": terms["kd"]}
+
+
+class Infinite(KD):
+    """L = ∞"""
+
+    def losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return {**super().losses(student, teacher, batch), "kd": torch.tensor(torch.inf)}
+
+
+class Choosy(KD):
+    """L = CE + KL, for nobody."""
+
+    def build(self, student: NetworkView, teacher: NetworkView, context: BuildContext) -> torch.nn.Module:
+        raise IncompatiblePair("no pair is good enough")
+
+
+def look(monkeypatch, method, **constants):
+    monkeypatch.setattr(sums, "method", lambda _: method)
+    asked = setting("kd", teacher=None).model_copy(
+        update={"constants": {"ce_weight": 0.1, "kd_weight": 0.9, "temperature": 4.0, **constants}}
+    )
+    refuse_broken_methods([asked], Digits(Path()), "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (Raising, r"test_own_methods\.py:\d+: kd cannot be trained with .*temperature=4.0.*: ZeroDivisionError"),
+        (Misnamed, r"study\.yaml: .* it returns the losses ce, soft, but weights for ce, kd"),
+        (Infinite, r"study\.yaml: .* its loss kd is inf"),
+    ],
+)
+def test_what_would_fail_is_refused_with_its_place(monkeypatch, method, said):
+    with pytest.raises(BadInput, match=said) as error:
+        look(monkeypatch, method)
+    assert error.value.remedy == "`kdharness --plugin test_own_methods try kd` says more"
+
+
+def test_what_can_be_trained_passes_and_ours_is_not_tried(monkeypatch):
+    look(monkeypatch, Sound)
+    look(monkeypatch, Raising, temperature=3.0)
+    monkeypatch.setattr(KD, "losses", None)
+    look(monkeypatch, KD)
+
+
+def test_a_method_may_refuse_a_pair_in_its_own_words(monkeypatch):
+    with pytest.raises(IncompatiblePair, match="no pair is good enough"):
+        look(monkeypatch, Choosy)
