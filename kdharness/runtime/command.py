@@ -29,6 +29,7 @@ from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import mlflow_links, study_tables, write_reports
 from kdharness.runtime.scheduler import run_study
 from kdharness.runtime.slots import AUTO, choose_slots, device_of
+from kdharness.runtime.status import jobs_of
 from kdharness.runtime.until import parse_until
 from kdharness.runtime.warm_tables import WarmTables
 from kdharness.study.expand import Expansion, expand_at
@@ -145,6 +146,14 @@ def _save(store: Store, expansion: Expansion, console: Console) -> str:
     parts = [f"{change.new} new", f"{change.reused} reused", f"{change.waiting} to go on with"]
     parts += [f"{change.dropped} no longer asked for (kept)"] if change.dropped else []
     _say(console, f"{expansion.summary}: {', '.join(parts)}")
+    others = jobs_of(store.queue(study.name))
+    if others:
+        pids = ", ".join(str(job.pid) for job in others)
+        _say(
+            console,
+            f"another `run` trains {sum(len(job.run_ids) for job in others)} of them (processes {pids}); "
+            "this one takes what nobody has begun",
+        )
     return study.name
 
 

@@ -59,12 +59,13 @@ def study_status(store: Store, home: Home, study: str | None = None) -> list[Stu
         failed = tuple(_ended_badly(run, home) for run in queue if run.state in ("failed", "diverged"))
         excluded = tuple(run.run_id for run in queue if run.excluded)
         notes = tuple(f"{note.at:%Y-%m-%d %H:%M}  {note.text}" for note in store.study_notes(row.name))
-        jobs = tuple(_jobs(queue))
+        jobs = tuple(jobs_of(queue))
         found.append(StudyStatus(row.name, row.changed.isoformat(), row.states, jobs, failed, excluded, notes))
     return found
 
 
-def _jobs(queue: Sequence[QueueRow]) -> list[JobStatus]:
+def jobs_of(queue: Sequence[QueueRow]) -> list[JobStatus]:
+    """Those that train runs of the queue now, whoever started them."""
     jobs: dict[Owner, list[QueueRow]] = {}
     for run in queue:
         if run.state == "running" and run.owner is not None:

@@ -36,7 +36,10 @@ def check_tables(spec: StudySpec, labels: list[str] | None, axes: set[str], foun
 
 def _labels(table: TablePart, place: Place, labels: list[str], found: Findings) -> None:
     for index, name in enumerate(table.only):
-        if name != HOLE and not is_row(name, labels):
+        whole = name.partition(" (")[0]
+        if name != HOLE and not is_row(name, labels) and whole in labels:
+            found.say((*place, "only", index), f"`only` takes rows with all values of their axes: write `{whole}`")
+        elif name != HOLE and not is_row(name, labels):
             found.unknown((*place, "only", index), "row", name, labels)
     if table.baseline is not None and table.baseline not in labels:
         found.unknown((*place, "baseline"), "row", table.baseline, labels)

@@ -1,6 +1,7 @@
 """What each command says of a finished study, and that mistakes cost one line and no traceback."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -9,8 +10,12 @@ import pytest
 from small_study import STUDY
 
 from kdharness.cli import inspect
-from kdharness.core.errors import ExitCode
+from kdharness.core.errors import BadInput, ExitCode
+from kdharness.core.home import Home
+from kdharness.results.owner import Owner
 from kdharness.results.schema import Table
+from kdharness.results.store import Store
+from kdharness.runtime import command
 
 
 def rows(text: str) -> list[dict]:
@@ -182,8 +187,26 @@ def test_init_writes_a_study_that_checks_and_never_overwrites(kdharness, tmp_pat
     assert again.code == ExitCode.BAD_INPUT and "exists already" in again.err
 
 
+def test_a_second_run_says_that_there_is_another(kdharness, tmp_path, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise BadInput("enough")
+
+    monkeypatch.setattr(command, "run_study", stop)
+    (tmp_path / "small.yaml").write_text(STUDY)
+    assert "another `run`" not in kdharness("run", tmp_path / "small.yaml", "--home", tmp_path / "home").out
+    store = Store(Home(tmp_path / "home"))
+    first = store.queue("small")[0].run_id
+    assert store.claim([first], Owner.current(), slot="cpu:0")
+    said = " ".join(kdharness("run", tmp_path / "small.yaml", "--home", tmp_path / "home").out.split())
+    assert f"another `run` trains 1 of them (processes {os.getpid()})" in said
+
+
 def test_schema_is_a_json_schema(kdharness):
-    assert json.loads(kdharness("schema").out)["$schema"].startswith("https://json-schema.org/")
+    schema = json.loads(kdharness("schema").out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    for name, part in {"study": schema, **schema["$defs"]}.items():
+        assert [key for key, field in part.get("properties", {}).items() if not field.get("description")] == [], name
+    assert schema["$defs"]["RecipeChange"]["properties"]["from"]["description"].startswith("The recipe that is changed")
 
 
 def test_a_bug_becomes_a_file_and_one_line(kdharness, monkeypatch):

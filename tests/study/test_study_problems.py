@@ -1,5 +1,7 @@
 """Every mistake in a study file is one line with its place and, where there is one, a suggestion."""
 
+from pathlib import Path
+
 import pytest
 from study_texts import SOUND, change, problems
 
@@ -105,6 +107,10 @@ def test_the_sound_study_has_no_problem() -> None:
         ),
         (change("  - none", "  - {name: dkd, preset: hinton2015}"), ["7:25: preset hinton2015 has no constants for"]),
         (change("  - {base", "  - {only: [none, kd, KD]}"), ["12:23: unknown row 'KD', did you mean `kd`?"]),
+        (
+            change("  - {base", "  - {only: [none, kd (temperature=8)]}"),
+            ["12:19: `only` takes rows with all values of their axes: write `kd`"],
+        ),
         (change("  - {base", "  - {only: [none, KD+LS], baseline: kd}"), ["12:37: `only` leaves `kd` out"]),
         (change("  - {base", "  - {only: [none, kd], baseline: kd}"), []),
         (change("  - none", "  - {name: dkd, against: kdd}"), ["7:26: unknown row 'kdd', did you mean `kd`?"]),
@@ -318,6 +324,13 @@ def test_a_study_alone_never_imports_code() -> None:
     (line,) = problems(change("  - none", "  - os.system"))
     assert "unknown distiller 'os.system'" in line
     assert line.endswith("; one of your own comes with `kdharness --plugin MODULE ...`")
+
+
+def test_a_plugin_that_lies_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mykd.py").touch()
+    monkeypatch.chdir(tmp_path)
+    (line,) = problems(change("  - none", "  - mykd"))
+    assert line.endswith("; mykd.py is here: `kdharness --plugin mykd ...` brings what it registers")
 
 
 def test_what_cannot_be_done_to_streamed_images_is_told_at_its_row() -> None:
