@@ -60,7 +60,7 @@ def check(
 ) -> None:
     """Say every mistake of study files as file:line:column, or what they ask for."""
     from kdharness.runtime.loading import study_of
-    from kdharness.runtime.own_methods import refuse_broken_methods
+    from kdharness.runtime.own_methods import first_settings, refuse_broken_methods
     from kdharness.study.expand import expand_at
 
     failed = False
@@ -68,7 +68,7 @@ def check(
         try:
             expansion = expand_at(study_of(path, smoke=smoke), Home.at(home), data, yes_runs)
             if not expansion.missing:
-                refuse_broken_methods((want.setting for want in expansion.wanted), expansion.dataset, str(path))
+                refuse_broken_methods(first_settings(expansion), expansion.dataset, str(path))
         except BadInput as error:
             failed = True
             typer.echo(str(error), err=True)

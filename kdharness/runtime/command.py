@@ -23,7 +23,7 @@ from kdharness.runtime.loading import study_of
 from kdharness.runtime.mirror import MirrorProcess
 from kdharness.runtime.options import JobOptions
 from kdharness.runtime.outcome import RunOutcome
-from kdharness.runtime.own_methods import refuse_broken_methods
+from kdharness.runtime.own_methods import first_settings, refuse_broken_methods
 from kdharness.runtime.packing import NvidiaMeter, Packing
 from kdharness.runtime.progress import progress_for
 from kdharness.runtime.reports import mlflow_links, study_tables, write_reports
@@ -69,7 +69,7 @@ def run_command(
     expansion = expand_at(study_of(file, smoke=smoke), home, data, confirmed, upgrade=True)
     if expansion.missing:
         raise BadInput("; ".join(expansion.missing), where=str(file))
-    refuse_broken_methods((want.setting for want in expansion.wanted), expansion.dataset, str(file))
+    refuse_broken_methods(first_settings(expansion), expansion.dataset, str(file))
     asked = [Analysis.parse(text) for text in expansion.study.spec.evaluate]
     require_libraries(asked)
     places = choose_slots(slots)

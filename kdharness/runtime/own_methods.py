@@ -1,27 +1,42 @@
 """A study's methods that are not ours, tried on noise before anything is trained for them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from kdharness.core.errors import BadInput, KdHarnessError
 from kdharness.core.plugins import place_in_plugin
 from kdharness.core.records import Setting
 from kdharness.core.types import Dataset, Distiller
 from kdharness.distillers import sums
+from kdharness.study.expand import Expansion
+from kdharness.study.searching.finals import paper_runs
+
+MOST = 16
+"""Sets of constants of one method that are tried: each takes networks of its own."""
 
 
 def refuse_broken_methods(settings: Iterable[Setting], dataset: Dataset, file: str) -> None:
     """One step of each such method with each set of its constants, by untrained networks of the first pair there is.
 
-    Raises BadInput with the line of its file where one raises, where losses and weights have other terms, and for a
-    loss that is not finite; the method's own refusal of a pair as it is.
+    The settings are of the study named `file`. Raises BadInput with the line of the plug-in where one fails, where
+    losses and weights have other terms, and for a loss that is not finite; the method's own refusal of a pair as it is.
     """
-    asked = {(one.distiller, json.dumps(dict(one.constants), sort_keys=True)): one for one in reversed(list(settings))}
-    for setting in reversed(asked.values()):
-        method = sums.method(setting.distiller)
-        recipe = setting.recipe
-        if sums.is_own(method) and recipe.teacher_image_size in (None, recipe.image_size):
-            _refuse_broken(method, setting, dataset, file)
+    asked: dict[str, dict[str, Setting]] = {}
+    for setting in settings:
+        asked.setdefault(setting.distiller, {}).setdefault(json.dumps(setting.constants, sort_keys=True), setting)
+    for name, found in asked.items():
+        method = sums.method(name)
+        for setting in islice(found.values(), MOST) if sums.is_own(method) else ():
+            if setting.recipe.teacher_image_size in (None, setting.recipe.image_size):
+                _refuse_broken(method, setting, dataset, file)
+
+
+def first_settings(expansion: Expansion) -> Iterator[Setting]:
+    """Of a study's rows; where a search has still to choose, with what stands in the method or its preset."""
+    yield from (want.setting for want in expansion.wanted)
+    for row in expansion.searched:
+        yield from (want.setting for want in paper_runs(expansion, row.templates, row.chosen))
 
 
 def _refuse_broken(method: type[Distiller], setting: Setting, dataset: Dataset, file: str) -> None:

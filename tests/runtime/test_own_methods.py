@@ -9,11 +9,14 @@ from tiny_study import setting
 from torch import Tensor
 
 from kdharness.core.errors import BadInput, IncompatiblePair
+from kdharness.core.home import Home
 from kdharness.core.types import Batch, BuildContext, NetworkView, Outputs
 from kdharness.datasets.digits import Digits
 from kdharness.distillers import sums
 from kdharness.distillers.kd import KD
-from kdharness.runtime.own_methods import refuse_broken_methods
+from kdharness.runtime.loading import study_of
+from kdharness.runtime.own_methods import first_settings, refuse_broken_methods
+from kdharness.study.expand import expand_at
 
 
 class Sound(KD):
@@ -81,3 +84,12 @@ def test_what_can_be_trained_passes_and_ours_is_not_tried(monkeypatch):
 def test_a_method_may_refuse_a_pair_in_its_own_words(monkeypatch):
     with pytest.raises(IncompatiblePair, match="no pair is good enough"):
         look(monkeypatch, Choosy)
+
+
+def test_what_a_search_has_still_to_choose_is_tried_as_its_method_says(tmp_path):
+    text = "study: s\ndataset: digits\nteachers: train\nrecipe: digits-quick\npairs: [resnet20 -> resnet8]\nseeds: 1\n"
+    text += "distillers: [none, {name: kd, temperature: {float: [1, 8]}}]\nsearch: {pairs: each, draws: 2}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    expansion = expand_at(study_of(tmp_path / "s.yaml"), Home(tmp_path))
+    found = {one.distiller: one.constants for one in first_settings(expansion)}
+    assert found.keys() == {"none", "kd"} and found["kd"]["temperature"] == KD.Config().temperature
