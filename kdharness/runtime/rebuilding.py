@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isclose
 from pathlib import Path
@@ -171,26 +171,20 @@ def _table(old: Mapping[str, Any], new: Mapping[str, Any], sentences: Sequence[s
     for key in {**news, **olds}:
         before, after = olds.get(key), news.get(key)
         if before is None or after is None:
-            found, worded = (
-                ["only in the bundle's table" if after is None else "not in the bundle's table"],
-                list[str](),
-            )
+            differences = ["only in the bundle's table" if after is None else "not in the bundle's table"]
         else:
-            found, worded = _apart(_differences(before, after), sentences)
-        yield Checked(title, key[1], _column(key), _text(after or {}), tuple(found), tuple(worded))
+            differences = list(_differences(before, after))
+        yield Checked(title, key[1], _column(key), _text(after or {}), *_apart(differences, sentences))
     if len(olds) != len(old["cells"]):
         yield Checked(title, "", "", "", ("a cell stands twice in the bundle's table",))
     around = [{name: value for name, value in one.items() if name != "cells"} for one in (old, new)]
-    found, worded = _apart(_differences(around[0], around[1]), sentences)
-    yield Checked(title, "", "", "", tuple(found), tuple(worded))
+    yield Checked(title, "", "", "", *_apart(list(_differences(around[0], around[1])), sentences))
 
 
-def _apart(differences: Iterable[str], sentences: Sequence[str]) -> tuple[list[str], list[str]]:
+def _apart(differences: Sequence[str], sentences: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those of other fields, and those of the sentences."""
-    found: tuple[list[str], list[str]] = [], []
-    for difference in differences:
-        found[re.split(r"\W", difference, maxsplit=1)[0] in sentences].append(difference)
-    return found
+    worded = tuple(one for one in differences if re.split(r"\W", one, maxsplit=1)[0] in sentences)
+    return tuple(one for one in differences if one not in worded), worded
 
 
 def _column(key: tuple[str, ...]) -> str:
