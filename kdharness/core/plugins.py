@@ -11,7 +11,6 @@ import importlib
 import inspect
 import shlex
 import sys
-import sysconfig
 import tomllib
 import traceback
 from collections.abc import Iterable
@@ -114,11 +113,11 @@ def import_plugins() -> None:
 
 def place_in_plugin(error: BaseException) -> str:
     """`mymethod.py:23`: the last line of somebody's own code on the way to the error; empty where there is none."""
-    ours, theirs = str(Path(__file__).parents[1]), (sysconfig.get_path("stdlib"), "<")
+    ours, pythons = str(Path(__file__).parents[1]), (str(Path(traceback.__file__).parent), "<")
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((ours, *theirs)) or "site-packages" in frame.filename
+        if not frame.filename.startswith((ours, *pythons)) or "site-packages" in frame.filename
     ]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""

@@ -114,10 +114,5 @@ def cell(group: Group) -> Cell:
         metric=group.metric,
         plain=group.plain,
         decimals=names.decimals(group.metric),
-        states=_count([run.standing for run in group.runs]),
+        states=dict(Counter(run.standing for run in group.runs)),
     )
-
-
-def _count(states: Sequence[str]) -> dict[str, int]:
-    """How many are in each."""
-    return {states[0]: len(states)} if len(set(states)) == 1 else dict(Counter(states))

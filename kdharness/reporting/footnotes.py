@@ -86,7 +86,7 @@ def footnotes(
             notes.append(marks.of("a run's attempts were on different devices or library versions"))
         warming = warming_up(runs[0].constants, runs[0].recipe.get("epochs", 0))
         if warming:
-            notes.append(marks.of(f"{warming}, the loss never has its whole weight"))
+            notes.append(marks.of(warming))
         own = _own_recipe(runs[0], usual[_column(runs[0])])
         if own:
             notes.append(marks.of(f"trained by a recipe of its own: {own}"))

@@ -29,10 +29,12 @@ def printed_method(name: str) -> str:
 
 
 def warming_up(constants: Mapping[str, Any], epochs: int) -> str:
-    """`warmup: 20 is longer than the training of 10 epochs`; empty where it is not. Constants of a sum are nested."""
+    """That a loss has not grown to its weight when the training ends, or nothing. Constants of a sum are nested."""
     parts = [constants, *(part for part in constants.values() if isinstance(part, Mapping))]
     longest = max((part["warmup"] for part in parts if "warmup" in part), default=0)
-    return f"`warmup: {longest}` is longer than the training of {epochs} epochs" if longest > epochs else ""
+    if longest <= epochs:
+        return ""
+    return f"`warmup: {longest}` is longer than the training of {epochs} epochs, the loss never has its whole weight"
 
 
 def cite_key(name: str) -> str:

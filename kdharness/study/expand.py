@@ -192,9 +192,7 @@ def _still_warming_up(runs: list[WantedRun]) -> list[str]:
         said = warming_up(run.setting.constants, run.setting.recipe.epochs)
         if said:
             told[run.label] = f"`{run.label}`: {said}"
-    return [
-        f"{said}, the loss never has its whole weight; write a shorter one, or train longer" for said in told.values()
-    ]
+    return [f"{said}; write a shorter one, or train longer" for said in told.values()]
 
 
 def _moved_milestones(study: Study, templates: list[list[Template]]) -> list[str]:
