@@ -3,12 +3,12 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import pairwise, starmap
 from typing import NamedTuple, TypeVar
 
-from kdharness.reporting.latex_width import SIZES, Size, width
+from kdharness.reporting.latex_width import SIZES, Natural, Size, natural
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
 
@@ -28,7 +28,6 @@ ONE_COLUMN, TWO_COLUMNS = Page(345, 400), Page(455, 430)
 RULES = 24
 """Points that the rules of a body and the space above it take."""
 
-_CELL_END = re.compile(r"(?<!\\)&")
 _SPAN = re.compile(r"\s*\\multicolumn\{(\d+)\}\{[^{}]*(?:\{\})?l?\}")
 
 Lines = list[str]
@@ -37,15 +36,52 @@ Columns = Mapping[int, Mapping[int, T]]
 """By column, then by row."""
 
 
-def parts(table: Table, body: Lines, written: Callable[[Table], Lines], limit: float) -> list[Lines]:
+@dataclass(frozen=True)
+class Body:
+    """A tabular as it is written."""
+
+    lines: Lines
+
+    @cached_property
+    def _cells(self) -> tuple[dict[int, set[Natural]], list[tuple[int, int, Natural]]]:
+        """What stands in each column, and what spans several: from, to and width."""
+        columns: defaultdict[int, set[Natural]] = defaultdict(set)
+        spanned: list[tuple[int, int, Natural]] = []
+        for line in self.lines:
+            column = 0
+            for cell in line.removesuffix(r"\\").split(" & ") if line.endswith(r"\\") else []:
+                span = _SPAN.match(cell) if "multicolumn" in cell else None
+                if span is not None:
+                    spanned.append((column, column + int(span[1]), natural(cell[span.end() :].strip())))
+                else:
+                    columns[column].add(natural(cell.strip()))
+                column += int(span[1]) if span is not None else 1
+        return columns, spanned
+
+    def widths(self, size: Size) -> list[float]:
+        """Of its columns in points: each as wide as its widest cell."""
+        columns, spanned = self._cells
+        widest = defaultdict(float, {at: max(one.at(size.letters) for one in each) for at, each in columns.items()})
+        for first, last, needed in spanned:
+            there = sum(widest[column] for column in range(first, last)) + size.gap * (last - first - 1)
+            widest[last - 1] += max(0.0, needed.at(size.letters) - there)
+        return [widest[column] for column in sorted(widest)]
+
+    def across(self, size: Size) -> float:
+        """In points: its columns and the space between."""
+        columns = self.widths(size)
+        return sum(columns) + size.gap * (len(columns) - 1)
+
+
+def parts(table: Table, body: Body, written: Callable[[Table], Lines], limit: float) -> list[Body]:
     """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together.
 
     `body` is the whole as written. One whose columns share cells is not cut.
     """
     smallest = SIZES[-1]
-    names, *others = columns = widths(body, smallest)
-    if table.within is not None or _across(columns, smallest) <= limit:
+    if table.within is not None or body.across(smallest) <= limit:
         return [body]
+    names, *others = body.widths(smallest)
     ends = [0, *(last + 1 for _, last in alike(table.columns))]
     whole = len(ends) - 1
     cells, filled = _by_column(table.cells), _by_column(table.filled)
@@ -53,14 +89,13 @@ def parts(table: Table, body: Lines, written: Callable[[Table], Lines], limit: f
     least = int(sum(one + smallest.gap for one in others) / room) if room > 0 else whole
 
     @cache
-    def part(first: int, last: int) -> tuple[Lines, bool]:
-        lines = written(_part(table, cells, filled, first, last))
-        return lines, across(lines, smallest) <= limit
+    def part(first: int, last: int) -> Body:
+        return Body(written(_part(table, cells, filled, first, last)))
 
     for number in range(max(1, min(least, whole)), whole + 1):
         cuts = [ends[round(at * whole / number)] for at in range(number + 1)]
-        if number == whole or all(part(*between)[1] for between in pairwise(cuts)):
-            return [part(*between)[0] for between in pairwise(cuts)]
+        if number == whole or all(part(*between).across(smallest) <= limit for between in pairwise(cuts)):
+            return list(starmap(part, pairwise(cuts)))
     return [body]
 
 
@@ -92,9 +127,9 @@ def _part(table: Table, cells: Columns[Cell], filled: Columns[Filled], first: in
     )
 
 
-def pages(bodies: Sequence[Lines], notes: int, leading: float, limit: float) -> list[list[Lines]]:
+def pages(bodies: Sequence[Body], notes: int, leading: float, limit: float) -> list[list[Body]]:
     """The parts page by page, so many notes below the last, in lines and on pages of so many points."""
-    found: list[list[Lines]] = [[]]
+    found: list[list[Body]] = [[]]
     for number, body in enumerate(bodies, 1):
         down = sum(RULES + leading * _rows(one) for one in [*found[-1], body])
         if found[-1] and down + (1.5 * notes * leading if number == len(bodies) else 0) > limit:
@@ -103,38 +138,10 @@ def pages(bodies: Sequence[Lines], notes: int, leading: float, limit: float) -> 
     return found
 
 
-def _rows(body: Lines) -> int:
-    return sum(line.endswith(r"\\") for line in body)
+def _rows(body: Body) -> int:
+    return sum(line.endswith(r"\\") for line in body.lines)
 
 
-def size(bodies: Sequence[Lines], limit: float) -> Size:
+def size(bodies: Sequence[Body], limit: float) -> Size:
     """The largest in which all of them fit, else the smallest."""
-    return next((one for one in SIZES if all(across(body, one) <= limit for body in bodies)), SIZES[-1])
-
-
-def across(body: Sequence[str], size: Size) -> float:
-    """How wide the tabular is in points: its columns and the space between."""
-    return _across(widths(body, size), size)
-
-
-def _across(columns: Sequence[float], size: Size) -> float:
-    return sum(columns) + size.gap * (len(columns) - 1)
-
-
-def widths(body: Sequence[str], size: Size) -> list[float]:
-    """Of the tabular's columns in points: each as wide as its widest cell."""
-    widest: defaultdict[int, float] = defaultdict(float)
-    spanned: list[tuple[int, int, float]] = []
-    for line in body:
-        column = 0
-        for cell in _CELL_END.split(line.removesuffix(r"\\")) if line.endswith(r"\\") else []:
-            span = _SPAN.match(cell) if "multicolumn" in cell else None
-            if span is not None:
-                spanned.append((column, column + int(span[1]), width(cell[span.end() :].strip(), size.letters)))
-            else:
-                widest[column] = max(widest[column], width(cell.strip(), size.letters))
-            column += int(span[1]) if span is not None else 1
-    for first, last, needed in spanned:
-        there = sum(widest[column] for column in range(first, last)) + size.gap * (last - first - 1)
-        widest[last - 1] += max(0.0, needed - there)
-    return [widest[column] for column in sorted(widest)]
+    return next((one for one in SIZES if all(body.across(one) <= limit for body in bodies)), SIZES[-1])

@@ -47,20 +47,27 @@ SIZES = (
 """Those of a 10 point document that a table may have, the largest first."""
 
 
-def width(tex: str, letters: float = 1.0) -> float:
-    """In points, of one line; citations take the room of numbers."""
-    growing, fixed = _widths(tex)
-    return letters * growing + fixed
+class Natural(NamedTuple):
+    """The width of one line in points, in letters of 10 points."""
+
+    growing: float
+    """What grows with the letters around."""
+    fixed: float
+    r"""What \scriptsize has fixed."""
+
+    def at(self, letters: float) -> float:
+        """In letters so wide."""
+        return letters * self.growing + self.fixed
 
 
 @lru_cache(maxsize=1 << 16)
-def _widths(tex: str) -> tuple[float, float]:
-    r"""What grows with the letters around, in letters of 10 points, and what \scriptsize has fixed."""
+def natural(tex: str) -> Natural:
+    """Of one line; citations take the room of numbers."""
     return _with_zeros(tex.replace(r"\char34", "0").translate(_DIGITS))
 
 
 @lru_cache(maxsize=1 << 16)
-def _with_zeros(tex: str) -> tuple[float, float]:
+def _with_zeros(tex: str) -> Natural:
     tex = re.sub(r"\\textcolor\{\w+\}|\\ttfamily", "", tex)
     tex = re.sub(r"\\cite\{([^}]*)\}", lambda keys: "[00" + ", 00" * keys[1].count(",") + "]", tex)
     tex = re.sub(r"(\\[A-Za-z]+) +", r"\1{}", tex)
@@ -87,4 +94,4 @@ def _with_zeros(tex: str) -> tuple[float, float]:
             case _:
                 minus = in_math and sign == "-"
                 totals[kinds[-1]] += scales[-1] * (_MINUS if minus else _WIDTHS.get(sign, 5.0))
-    return totals[_GROWING], totals[_FIXED]
+    return Natural(totals[_GROWING], totals[_FIXED])

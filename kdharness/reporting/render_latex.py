@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdharness.reporting import text
 from kdharness.reporting.latex import escape, slug
-from kdharness.reporting.latex_fitting import COLUMN, ONE_COLUMN, TWO_COLUMNS, Lines, Page, across, pages, parts, size
+from kdharness.reporting.latex_fitting import COLUMN, ONE_COLUMN, TWO_COLUMNS, Body, Lines, Page, pages, parts, size
 from kdharness.reporting.latex_width import SIZES, Size
 from kdharness.reporting.table import Cell, Filled, Head, Table
 
@@ -16,14 +16,14 @@ def render(table: Table, label: str = "") -> str:
     a page stands in parts below each other, and where they are too tall for one in several floats of one number. Where
     pages of one column and of two need other parts or another size, the file has both and the document's width decides.
     """
-    whole, label = _lines(table), label or f"tab:{slug(table.title)}"
+    whole, label = Body(_lines(table)), label or f"tab:{slug(table.title)}"
     narrow, wide = (_floats(table, whole, label, page) for page in (ONE_COLUMN, TWO_COLUMNS))
     condition = rf"\ifdim\textwidth<{TWO_COLUMNS.across:g}pt"
     both = wide if narrow == wide else [condition, *narrow, r"\else", *wide, r"\fi"]
     return "\n".join([packages(table), *both, ""])
 
 
-def _floats(table: Table, whole: Lines, label: str, page: Page) -> Lines:
+def _floats(table: Table, whole: Body, label: str, page: Page) -> Lines:
     """The floats for pages of one kind."""
     bodies = parts(table, whole, _lines, page.across)
     notes, (kind, chosen) = _notes(table), _set(bodies, page)
@@ -38,13 +38,13 @@ def _floats(table: Table, whole: Lines, label: str, page: Page) -> Lines:
     return lines
 
 
-def _set(bodies: Sequence[Lines], page: Page) -> tuple[str, Size]:
+def _set(bodies: Sequence[Body], page: Page) -> tuple[str, Size]:
     """The environment and the size that a table's bodies have in common."""
-    kind = "table" if all(across(body, SIZES[0]) <= COLUMN for body in bodies) else "table*"
+    kind = "table" if all(body.across(SIZES[0]) <= COLUMN for body in bodies) else "table*"
     return kind, size(bodies, page.across)
 
 
-def _float(kind: str, chosen: Size, caption: Lines, bodies: Sequence[Lines], notes: Lines) -> Lines:
+def _float(kind: str, chosen: Size, caption: Lines, bodies: Sequence[Body], notes: Lines) -> Lines:
     """One float with some of the table's bodies."""
     first, *others = bodies
     return [
@@ -54,8 +54,8 @@ def _float(kind: str, chosen: Size, caption: Lines, bodies: Sequence[Lines], not
         *caption,
         *([chosen.command] if chosen.command else []),
         r"\begin{threeparttable}",
-        *first,
-        *(line for body in others for line in (r"\par\medskip", *body)),
+        *first.lines,
+        *(line for body in others for line in (r"\par\medskip", *body.lines)),
         *notes,
         r"\end{threeparttable}",
         rf"\end{{{kind}}}",
@@ -72,9 +72,9 @@ def listing(lines: Sequence[Sequence[str]], caption: str, label: str) -> str:
     written = [" & ".join(map(escape, line)) + r" \\" for line in lines]
     spec = "l" + "r" * (len(lines[0]) - 1)
     body = [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", r"\toprule", written[0], r"\midrule", *written[1:]]
-    body += [r"\bottomrule", r"\end{tabular}"]
+    whole = Body([*body, r"\bottomrule", r"\end{tabular}"])
     named = [rf"\caption{{{escape(caption)}}}", rf"\label{{{label}}}"]
-    return "\n".join([_PACKAGES.format(""), *_float(*_set([body], ONE_COLUMN), named, [body], []), ""])
+    return "\n".join([_PACKAGES.format(""), *_float(*_set([whole], ONE_COLUMN), named, [whole], []), ""])
 
 
 _PACKAGES = r"% \usepackage{{booktabs,threeparttable{}}}"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from math import nan
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Integer, Select, select, type_coerce
+from sqlalchemy import Boolean, Connection, Integer, Select, String, select, type_coerce
 
 from kdharness.core.records import run_id_of
 from kdharness.results import schema
@@ -23,6 +23,9 @@ _RUNS = [
 ]
 """What is read of every label and run of a study, as it is stored."""
 
+_AT_ONCE = 1000
+"""Rows."""
+
 Read = Mapping[tuple[type[schema.Table], str], Sequence[Any]]
 """Column by column."""
 
@@ -37,18 +40,18 @@ def columns(database: Database, study: str, metrics: Collection[str] | None) -> 
         asked = schema.StudyRun.study_id == study_id
         of_runs = _select(_RUNS).join(schema.Run, schema.Run.run_id == schema.StudyRun.run_id).where(asked)
         of_labels = _select(_LABELS).join(schema.StudyRun, run_of == label_of).where(asked).order_by(*in_order)
-        runs, labels = _read(connection, _RUNS, of_runs), _read(connection, _LABELS, of_labels)
+        texts: dict[str, str] = {}
+        runs, labels = _read(connection, _RUNS, of_runs, texts), _read(connection, _LABELS, of_labels, texts)
         settings = _settings(connection, set(runs[schema.Run, "setting_key"]))
         values = _metrics(connection, study_id, metrics)
         ids = select(schema.StudyRun.run_id).where(asked)
         refuse_changed(connection, schema.Exclusion, schema.Exclusion.run_id.in_(ids))
         exclusions = select(schema.Exclusion.run_id, schema.Exclusion.reason)
         excluded = {one.run_id: one.reason for one in connection.execute(exclusions)}
-    for table, read in ((schema.StudyRun, runs), (schema.Run, runs), (schema.StudyLabel, labels)):
-        refuse_changed_columns(table, {name: column for (of, name), column in read.items() if of is table})
-    for run_id, key, seed in zip(*(runs[schema.Run, name] for name in ("run_id", "setting_key", "seed")), strict=True):
-        if run_id != run_id_of(key, seed):
-            raise damaged(f"the run {run_id} has another setting or seed than it was made with")
+    made_with = (runs[schema.Run, name] for name in ("run_id", "setting_key", "seed"))
+    for asked_for, run_id, key, seed in zip(runs[schema.StudyRun, "run_id"], *made_with, strict=True):
+        if not asked_for == run_id == run_id_of(key, seed):
+            raise damaged(f"the run {asked_for} has another setting or seed than it was made with")
     places = {one: place for place, one in enumerate(runs[schema.StudyRun, "study_run_id"])}
     if not places.keys() >= set(labels[schema.StudyLabel, "study_run_id"]):
         raise damaged(f"runs of the study {study} are lost")
@@ -66,9 +69,24 @@ def _select(names: Sequence[tuple[type[schema.Table], str]]) -> Select[Any]:
     )
 
 
-def _read(connection: Connection, names: Sequence[tuple[type[schema.Table], str]], asked: Select[Any]) -> Read:
-    rows = connection.execute(asked).all()
-    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
+def _read(
+    connection: Connection, names: Sequence[tuple[type[schema.Table], str]], asked: Select[Any], texts: dict[str, str]
+) -> Read:
+    """Some rows at a time, each held to its checksums while it is at hand; a text that comes again is kept once.
+
+    Raises EnvironmentRefused for a row that has changed.
+    """
+    read: dict[tuple[type[schema.Table], str], list[Any]] = {name: [] for name in names}
+    for rows in connection.execute(asked).partitions(_AT_ONCE):
+        part = dict(zip(names, zip(*rows, strict=True), strict=True))
+        for table in dict(names):
+            refuse_changed_columns(table, {name: column for (of, name), column in part.items() if of is table})
+        for (table, name), column in part.items():
+            is_text = isinstance(getattr(table, name).type, String)
+            read[table, name] += map(texts.setdefault, column, column) if is_text else column
+    if not set(map(type, texts)) <= {str, type(None)}:
+        raise damaged("a text is none")
+    return read
 
 
 def _finished(
@@ -129,10 +147,10 @@ def _settings(connection: Connection, keys: set[str]) -> dict[str, Any]:
         table.setting_key.in_(among("keys"))
     )
     for key, canonical, *row in connection.execute(asked, {"keys": listing(keys)}).all():
-        if hashlib.sha256(canonical.encode()).hexdigest() == key:
+        if hashlib.sha256(str(canonical).encode()).hexdigest() == key:
             found[key] = form = json.loads(canonical)
         if key not in found or row != [form["dataset"], form["distiller"], form["recipe"]["epochs"]]:
-            raise damaged(f"the setting {key[:12]} is not what its key says")
+            raise damaged(f"the setting {str(key)[:12]} is not what its key says")
     if found.keys() != keys:
         raise damaged("runs have lost their settings")
     return found

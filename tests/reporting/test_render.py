@@ -20,10 +20,9 @@ from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
 from kdharness.reporting import names, render_latex, render_terminal
 from kdharness.reporting.latex import escape
-from kdharness.reporting.latex_fitting import across
+from kdharness.reporting.latex_fitting import Body
 from kdharness.reporting.latex_fitting import parts as parts_of
-from kdharness.reporting.latex_width import SIZES
-from kdharness.reporting.latex_width import width as width_of
+from kdharness.reporting.latex_width import SIZES, natural
 from kdharness.reporting.render import render
 from kdharness.reporting.render_csv import FIELDS
 from kdharness.reporting.table import Table
@@ -205,7 +204,7 @@ def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, p
     assert (forms is not None) == (pairs > 2)
     for form, number, limit in zip(forms.groups() if forms else (text, text), parts, (345, 455), strict=True):
         bodies = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", form, flags=re.DOTALL)
-        assert len(bodies) == number and all(across(body.splitlines(), SIZES[-1]) <= limit for body in bodies)
+        assert len(bodies) == number and all(Body(body.splitlines()).across(SIZES[-1]) <= limit for body in bodies)
         assert form.count(r"\label{") == form.count(r"\begin{tablenotes}") == 1
         assert (r"\begin{table*}" in form) == (pairs > 1)
         for pair in range(pairs):
@@ -223,11 +222,11 @@ def test_as_many_parts_as_a_very_wide_table_needs_are_found_without_trying_all_f
         return render_latex.tabular(table).splitlines()
 
     whole = wide(60)
-    body = render_latex.tabular(whole).splitlines()
+    body = Body(render_latex.tabular(whole).splitlines())
     for limit, most in ((2000, 20), (700, 60)):
         written.clear()
         found = parts_of(whole, body, lines, limit)
-        assert len(found) == most and all(across(body, SIZES[-1]) <= limit for body in found)
+        assert len(found) == most and all(body.across(SIZES[-1]) <= limit for body in found)
         assert len(written) < 6 * len(found) and 60 not in written
 
 
@@ -251,10 +250,10 @@ def test_widths_are_those_of_tex(tmp_path: Path) -> None:
     ]
     said = typeset(tmp_path, "article", "\n".join(lines))
     measured = [float(found) for found in re.findall(r"^W\d+: ([\d.]+)pt", said, flags=re.MULTILINE)]
-    estimated = [width_of(cell, one.letters) for one in SIZES for cell in cells]
+    estimated = [natural(cell).at(one.letters) for one in SIZES for cell in cells]
     off = [(ours / theirs - 1, cell) for ours, theirs, cell in zip(estimated, measured, cells * 3, strict=True)]
     assert [(share, cell) for share, cell in off if abs(share) > 0.03] == []
-    assert width_of(r"KD~\cite{a,b}") == width_of("KD [00, 00]")  # as numbers: those of a document are not known
+    assert natural(r"KD~\cite{a,b}") == natural("KD [00, 00]")  # as numbers: those of a document are not known
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")

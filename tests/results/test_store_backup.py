@@ -208,12 +208,18 @@ def test_whatever_the_frame_reads_is_covered():
         "UPDATE study_runs SET run_id = run_id || 'x' WHERE study_run_id = 1",
         "UPDATE exclusions SET reason = 'none'",
         "UPDATE settings SET distiller = 'kc' WHERE distiller = 'kd'",
+        "UPDATE settings SET canonical = x'00'",
+        "UPDATE runs SET setting_key = x'00' WHERE run_id IN (SELECT run_id FROM runs LIMIT 1)",
+        "DELETE FROM runs WHERE run_id IN (SELECT run_id FROM runs LIMIT 1)",
+        "DELETE FROM settings WHERE setting_key IN (SELECT setting_key FROM runs)",
+        "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema "
+        "WHERE name = 'sqlite_autoindex_settings_1') WHERE name = 'sqlite_autoindex_runs_1'",
     ],
 )
 def test_a_changed_row_gets_into_no_table(everything, store, change):
     store.close()
     connection = sqlite3.connect(everything)
-    connection.execute(change)
+    connection.executescript(change)
     connection.commit()
     connection.close()
     opened = open_store(everything.parent, create=False)

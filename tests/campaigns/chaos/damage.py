@@ -95,6 +95,6 @@ def upgrades(root: Path, stride: int) -> Outcome:
 def _read(home: Home) -> str:
     store = Store(home)
     try:
-        return json.dumps(list(store.export(STUDY)), sort_keys=True, default=str)
+        return json.dumps([*store.export(STUDY), store.columns(STUDY)], sort_keys=True, default=str)
     finally:
         store.close()
