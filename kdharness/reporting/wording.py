@@ -172,17 +172,23 @@ def _same_runs(table: Table, spec: TableSpec) -> list[str]:
 
 
 def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
-    """How much the best of several settings flatters, where more than one of a row had its test score revealed."""
+    """How much the best of several settings flatters, where more than one of a row had its test score revealed.
+
+    By the middle standard error of those rows: a table that shows them beside others says the same.
+    """
     counts = {label: tried[label] for label in dict.fromkeys(run.label for run in runs) if label in tried}
     most = max(counts.values(), default=0)
     factor = statistics.optimism(most) if most > 1 else None
-    errors = [cell.std / math.sqrt(cell.n) for cell in table.cells.values() if cell.std]
+    rows = [label for label, count in counts.items() if count == most]
+    settings = {run.setting_key for run in runs if run.label in rows}
+    cells = (one for one in table.cells.values() if one.metric == table.metric and one.setting_key in settings)
+    errors = [cell.std / math.sqrt(cell.n) for cell in cells if cell.std]
     if factor is None or not errors or not names.is_percent(table.metric):
         return []
     expected = factor * sorted(errors)[len(errors) // 2]
     return [
         f"Up to {most} settings of one row and pair had their test score revealed "
-        f"({', '.join(label for label, count in counts.items() if count == most)}): a row picked as the best of "
+        f"({', '.join(rows)}): a row picked as the best of "
         f"{most} settings on test is expected to flatter by {expected:.2f} points if all are alike."
     ]
 
