@@ -4,6 +4,8 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +76,7 @@ def options(
         list[str] | None, typer.Option("--plugin", metavar="MODULE", help="A module with distillers of your own.")
     ] = None,
 ) -> None:
-    """Options of every command stand before its name: `kdharness --debug run study.yaml`."""
+    """Options of every command: `kdharness --debug run study.yaml`, or after its name."""
     if version:
         typer.echo(__version__)
         raise typer.Exit
@@ -83,10 +85,28 @@ def options(
         os.environ["KDHARNESS_DEBUG"] = "1"
 
 
+def options_first(arguments: Iterable[str]) -> list[str]:
+    """The options of every command before its name, wherever they were given."""
+    first, rest, left = list[str](), list[str](), iter(arguments)
+    for argument in left:
+        if argument == "--":
+            rest += [argument, *left]
+        elif argument == "--debug" or argument.startswith("--plugin="):
+            first.append(argument)
+        elif argument == "--plugin":
+            name = list(islice(left, 1))
+            if not name:
+                return [*first, argument]  # which says what it misses
+            first += [argument, *name]
+        else:
+            rest.append(argument)
+    return first + rest
+
+
 def main() -> None:
     """Run the command; end the process with design's exit codes and without a traceback unless `--debug`."""
     try:
-        app()
+        app(options_first(sys.argv[1:]))
     except KdHarnessError as error:
         if os.environ.get("KDHARNESS_DEBUG"):
             traceback.print_exc()

@@ -52,7 +52,7 @@ def new_distiller(
 
 
 def try_distiller(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A distiller; --plugin MODULE before `try` for yours.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A distiller; with --plugin MODULE one of yours.")],
     as_json: JsonOption = False,
 ) -> None:
     """Check a distiller's laws and train 50 steps on the digits: what is broken, gradients, time and memory."""

@@ -118,6 +118,11 @@ def require_rows(names: Sequence[str], labels: Iterable[str]) -> None:
     known = {label.casefold(): label for label in labels}
     for name in names:
         if not is_row(name, known.values()):
+            whole = name.partition(" (")[0]
+            if is_row(whole, known.values()):
+                raise BadInput(
+                    f"no row is called {name!r}", remedy=f"Rows stand with all values of their axes: {whole}"
+                )
             near = difflib.get_close_matches(name.casefold(), known, n=3)
             found = ", ".join(known[one] for one in near or known)
             raise BadInput(f"no row is called {name!r}", remedy=f"{'Near it' if near else 'Rows'}: {found}")

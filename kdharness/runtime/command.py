@@ -102,7 +102,7 @@ def run_command(
         until=moment,
         packing=Packing(NvidiaMeter()) if slots == AUTO and places[0].startswith("cuda") else None,
     )
-    _tell(outcome, home, console)
+    _tell(outcome, study, home, console)
     for line in search.notes:
         _say(console, line)
     if asked and outcome.exit_code not in (ExitCode.INTERRUPTED, ExitCode.STOPPED):
@@ -192,7 +192,7 @@ def _open_inputs(store: Store, study: str, expansion: Expansion, home: Home, dat
             verify_teacher(home, store, data, teacher)
 
 
-def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:
+def _tell(outcome: RunOutcome, study: str, home: Home, console: Console) -> None:
     if outcome.exit_code in (ExitCode.INTERRUPTED, ExitCode.STOPPED):
         _say(console, f"stopped with {outcome.unfinished} runs to go; the same command goes on")
     elif not outcome.trained and outcome.complete == outcome.total:
@@ -205,7 +205,11 @@ def _tell(outcome: RunOutcome, home: Home, console: Console) -> None:
     if outcome.blocked:
         _say(console, f"{len(outcome.blocked)} runs could not start: what they need has failed")
     if outcome.failed:
-        _say(console, "kdharness retry STUDY lets failed runs wait again")
+        _say(console, f"kdharness retry {study} lets failed runs wait again")
+        if plugins():
+            _say(
+                console, "a plug-in that was mended has other runs: kdharness run trains them, nothing is to be retried"
+            )
     if outcome.mirror_behind is None:
         _say(console, 'MLflow is not installed: pip install "kdharness[mlflow]", then kdharness sync')
     elif outcome.mirror_behind:

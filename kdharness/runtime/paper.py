@@ -13,7 +13,7 @@ from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.home import Home
 from kdharness.core.records import FigureSpec
 from kdharness.reporting.latex import escape
-from kdharness.reporting.paper import compute, numbers, setup_paragraph
+from kdharness.reporting.paper import compute, example, numbers, setup_paragraph
 from kdharness.reporting.paper import settings as appendix
 from kdharness.reporting.paper.anonymous import Scrub
 from kdharness.reporting.published.values import read_registry
@@ -82,6 +82,12 @@ def write_paper(
     written = {name: text.encode() for name, text in files.items()}
     for drawing in drawings:
         written |= _figure(drawing)
+    shown = [name.removesuffix(".tex") for name in written if "/" in name and name.endswith(".tex")]
+    inputs = [name for name in shown if not name.endswith("-tabular")]
+    document = example.example(
+        [*inputs, "compute", "settings"], numbers.first_of(tables), references="@" in files["refs.bib"]
+    )
+    written["example.tex"] = document.encode()
     told = paper_facts.about(store, studies, frame, tables, tried, anonymous=anonymous)
     return Paper(write_owned(folder, written, told), missing)
 

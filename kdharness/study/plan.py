@@ -1,5 +1,6 @@
 """What a study would do: settings, runs, teachers, reuse, time, disk, and what its seeds can show. Needs no data."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +54,8 @@ class Plan:
     pairs: list[str]
     seeds: list[int]
     rows: list[PlannedRow]
+    shared: int
+    """Runs that stand in several rows: each is trained once."""
     teachers: list[PlannedTeacher]
     settings: int
     runs: int
@@ -95,6 +98,7 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1, hour
         pairs=[pair.label for pair in expansion.pairs],
         seeds=expansion.study.spec.seed_list,
         rows=_rows(expansion, facts),
+        shared=_shared(expansion),
         teachers=[
             *(_teacher(source, facts) for source in expansion.teachers.values() if _is_asked(source, runs)),
             *(_assistant(run, facts) for run in runs if run.purpose == "teacher" and run.teacher is not None),
@@ -155,6 +159,11 @@ def _rows(expansion: Expansion, facts: Known) -> list[PlannedRow]:
     return found
 
 
+def _shared(expansion: Expansion) -> int:
+    placed = {(run.run_id, run.label) for run in expansion.wanted if run.purpose != "teacher"}
+    return sum(count > 1 for count in Counter(run_id for run_id, _ in placed).values())
+
+
 def _seconds(expansion: Expansion, missing: list[WantedRun], facts: Known, slots: int) -> float:
     """The work spread over the slots, but not shorter than a teacher and its slowest student after it."""
     teachers = [run_seconds(run, expansion.dataset, facts) for run in missing if run.purpose == "teacher"]
@@ -205,6 +214,8 @@ def render_plan(plan: Plan) -> str:
     for row in plan.rows:
         state = "searched first" if row.searched else f"{row.runs} runs, {row.missing} to train"
         lines.append(f"row       {row.label:<{width}}  {state}")
+    if plan.shared:
+        lines.append(f"shared    {_many(plan.shared, 'run')} in several rows: trained once")
     if plan.seconds is None or plan.disk_mib is None:
         lines.append("time      unknown without the images, as is the disk")
     else:

@@ -86,6 +86,10 @@ def test_report_of_some_rows(kdharness, finished):
     assert table.code == 0 and "| KD" in table.out and "| none" not in table.out
     refused = kdharness("report", "small", "--row", "KD", "--row", "kdd", "--home", finished)
     assert refused.code == ExitCode.BAD_INPUT and refused.err == "error: no row is called 'kdd'\nNear it: KD\n"
+    refused = kdharness("report", "small", "--row", "KD (temperature=1)", "--home", finished)
+    assert refused.code == ExitCode.BAD_INPUT and refused.err.endswith(
+        "\nRows stand with all values of their axes: KD\n"
+    )
 
 
 def test_status_says_how_far_it_is(kdharness, finished):

@@ -7,7 +7,22 @@ import pytest
 
 from kdharness import __main__ as entry
 from kdharness.cli import app
+from kdharness.cli.app import options_first
 from kdharness.core.cycles import search_as_usual
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("check a.yaml --plugin mine --debug", "--plugin mine --debug check a.yaml"),
+        ("--plugin a run --plugin=b x.yaml", "--plugin a --plugin=b run x.yaml"),
+        ("check a.yaml --plugin", "--plugin"),
+        ("note r1 -- --debug", "note r1 -- --debug"),
+        ("report small --format md", "report small --format md"),
+    ],
+)
+def test_options_of_every_command_may_stand_after_its_name(given: str, meant: str) -> None:
+    assert options_first(given.split()) == meant.split()
 
 
 @pytest.mark.parametrize("triton", [False, True])

@@ -12,25 +12,17 @@ from pathlib import Path
 import pytest
 
 FILES = [
-    "compute.tex", "manifest.json", "numbers.tex", "refs.bib", "settings.tex", "setup.tex", "tables/small-tabular.tex",
-    "tables/small.tex",
+    "compute.tex", "example.tex", "manifest.json", "numbers.tex", "refs.bib", "settings.tex", "setup.tex",
+    "tables/small-tabular.tex", "tables/small.tex",
 ]  # fmt: skip
 DOCUMENT = r"""\documentclass{article}
-\usepackage{booktabs,threeparttable,longtable,xcolor,graphicx}
+\usepackage{booktabs,threeparttable,xcolor}
 \input{numbers}
 \begin{document}
-\section{Setup \kdh{small}{KD}{resnet8-to-resnet8}{mean}}
-\input{setup}
+\section{\kdh{small}{KD}{resnet8-to-resnet8}{mean}}
 KD reaches \kdh{small}{KD}{resnet8-to-resnet8}{value}, $\kdh{small}{KD}{resnet8-to-resnet8}{delta}$ points.
 \edef\expanded{\kdh{small}{KD}{resnet8-to-resnet8}{n}}\ifnum\expanded=2 Two runs.\fi
 \begin{table}\centering\begin{threeparttable}\input{tables/small-tabular}\end{threeparttable}\end{table}
-\input{tables/small}
-\input{compute}
-FIGURES
-\input{settings}
-\nocite{*}
-\bibliographystyle{plain}
-\bibliography{refs}
 \end{document}
 """
 
@@ -140,16 +132,31 @@ assert not sys.modules.keys() & {{"torch", "matplotlib", "mlflow", "optuna"}}
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-def test_a_document_of_all_files_compiles(kdharness, own, tmp_path):
-    assert kdharness("report", "small", "--paper", tmp_path, "--home", own).code == 0
-    figures = [f"\\input{{figures/{path.stem}}}" for path in (tmp_path / "figures").glob("*.tex")]
-    (tmp_path / "main.tex").write_text(DOCUMENT.replace("FIGURES", "\n".join(figures)))
-    latex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"]
-    for command in (latex, ["bibtex", "main"], latex, latex):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+def test_the_example_of_all_files_compiles(kdharness, own, tmp_path):
+    assert kdharness("report", "small", "--paper", tmp_path / "p", "--home", own).code == 0
+    folder = tmp_path / "p"
+    example = (folder / "example.tex").read_text()
+    for path in folder.rglob("*.tex"):
+        taken = path.name != "example.tex" and not path.stem.endswith("-tabular")
+        assert (f"\\input{{{path.relative_to(folder).with_suffix('')}}}" in example) == taken, path
+    for command in (latex("example"), ["bibtex", "example"], latex("example"), latex("example")):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
         assert done.returncode == 0, done.stdout[-3000:]
-    log = (tmp_path / "main.log").read_text(errors="replace")
+    log = (folder / "example.log").read_text(errors="replace")
     assert not re.search("undefined|Missing character|multiply defined|Overfull", log), log[-3000:]
-    (tmp_path / "main.tex").write_text(DOCUMENT.replace("{KD}", "{KDD}").replace("FIGURES", ""))
-    done = subprocess.run(latex, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
-    assert done.returncode != 0 and "no number is called" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_numbers_stand_wherever_text_does_and_a_misspelt_one_stops_the_compilation(kdharness, finished, tmp_path):
+    assert kdharness("report", "small", "--paper", tmp_path, "--home", finished).code == 0
+    for document, code in ((DOCUMENT, 0), (DOCUMENT.replace("{KD}", "{KDD}"), 1)):
+        (tmp_path / "main.tex").write_text(document)
+        done = subprocess.run(
+            latex("main"), cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False
+        )
+        assert done.returncode == code, done.stdout[-3000:]
+    assert "no number is called" in done.stdout
+
+
+def latex(name: str) -> list[str]:
+    return ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{name}.tex"]

@@ -1,20 +1,24 @@
 """A method of somebody's own is tried before a teacher is trained for it."""
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from tiny_study import setting
 from torch import Tensor
 
-from kdharness.core.errors import BadInput, IncompatiblePair
+from kdharness.core.errors import BadInput, ExitCode, IncompatiblePair
 from kdharness.core.home import Home
 from kdharness.core.types import Batch, BuildContext, NetworkView, Outputs
 from kdharness.datasets.digits import Digits
 from kdharness.distillers import sums
 from kdharness.distillers.kd import KD
+from kdharness.runtime import command
 from kdharness.runtime.loading import study_of
+from kdharness.runtime.outcome import FailedRun, RunOutcome
 from kdharness.runtime.own_methods import first_settings, refuse_broken_methods
 from kdharness.study.expand import expand_at
 
@@ -93,3 +97,14 @@ def test_what_a_search_has_still_to_choose_is_tried_as_its_method_says(tmp_path)
     expansion = expand_at(study_of(tmp_path / "s.yaml"), Home(tmp_path))
     found = {one.distiller: one.constants for one in first_settings(expansion)}
     assert found.keys() == {"none", "kd"} and found["kd"]["temperature"] == KD.Config().temperature
+
+
+@pytest.mark.parametrize("modules", [(), ("mine",)])
+def test_runs_that_a_plug_in_failed_are_not_to_be_retried(monkeypatch, home, modules):
+    monkeypatch.setattr(command, "plugins", lambda: modules)
+    failed = FailedRun("0123456789ab-0", "Mine", "resnet20 -> resnet8", 0, "failed", "boom", home.log("0123456789ab-0"))
+    told = StringIO()
+    outcome = RunOutcome(ExitCode.SOME_FAILED, 2, 1, 1, (failed,), {}, 0, 3.0, 0)
+    command._tell(outcome, "mini", home, Console(file=told, width=200))
+    assert "kdharness retry mini lets failed runs wait again" in told.getvalue()
+    assert ("mended has other runs" in told.getvalue()) == bool(modules)

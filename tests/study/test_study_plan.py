@@ -35,6 +35,14 @@ def test_a_fresh_plan_counts_settings_runs_and_missing_teachers() -> None:
     assert plan.measured_runs == 0
 
 
+def test_a_run_of_two_rows_is_planned_once_and_that_is_said() -> None:
+    twice = SOUND.replace("  - none\n", "  - none\n  - {name: none, label: alone}\n")
+    plan, once = make_plan(expanded(twice), None), make_plan(expanded(), None)
+    assert plan.runs == once.runs and sum(row.runs for row in plan.rows) == sum(row.runs for row in once.rows) + 2
+    assert "shared    2 runs in several rows: trained once" in render_plan(plan).splitlines()
+    assert "shared" not in render_plan(once)
+
+
 def test_finished_runs_are_reused_and_their_time_is_taken_as_measure() -> None:
     wanted = expanded().wanted
     done = [run for run in wanted if run.label in ("teacher", "none")] + [wanted[3]]

@@ -26,7 +26,9 @@ QUANTITIES = {
 }  # fmt: skip
 
 _ABOUT = r"""% Every number of the tables: \kdh{TABLE}{ROW}{COLUMN}{QUANTITY} is the number as it is printed there.
-% It expands fully, and an unknown name stops the compilation. Signed numbers stand best in $...$. Quantities:"""
+% It expands fully, and an unknown name stops the compilation. Signed numbers stand best in $...$.
+% ROW and COLUMN are called as in the table, in letters, digits, +, - and . alone: KD (temperature=2) is
+% KD-temperature-2, resnet56 -> resnet20 is resnet56-to-resnet20. Quantities:"""
 
 _MACROS = r"""\providecommand{\kdh}[4]{%
   \ifcsname kdh/#1/#2/#3/#4\endcsname\csname kdh/#1/#2/#3/#4\endcsname
@@ -42,6 +44,12 @@ def numbers(tables: Mapping[str, Table]) -> str:
         lines += [f"\\kdhset{{{key}}}{{{row}}}{{{column}}}{{{quantity}}}{{{value}}}"
                   for row, column, quantity, value in _of_table(table)]  # fmt: skip
     return "\n".join([*lines, ""])
+
+
+def first_of(tables: Mapping[str, Table]) -> tuple[str, ...]:
+    """Table, row, column and quantity of the first mean; empty where there is none."""
+    named = ((key, *names) for key, table in tables.items() for *names, _ in _of_table(table))
+    return next((names for names in named if names[-1] == "mean"), ())
 
 
 def keys(heads: Sequence[Head]) -> list[str]:
