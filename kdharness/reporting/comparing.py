@@ -96,11 +96,11 @@ def _against(entry: Entry, label: str | None, entries: Sequence[Entry]) -> Entry
 def _delta(cell: Cell, base: Cell | None, to: Entry | None, group: Group) -> Delta | None:
     if base is None or to is None or cell.mean is None or base.mean is None:
         return None
-    value = cell.mean - base.mean
+    value, same_seeds = cell.mean - base.mean, set(cell.seeds) == set(base.seeds)
     if abs(value) < EQUAL:
-        return Delta(0.0, cell.decimals, entry_name(to), None)
+        return Delta(0.0, cell.decimals, entry_name(to), None, same_seeds)
     improves = (value < 0) == group.lower_is_better if group.has_direction else None
-    return Delta(value, cell.decimals, entry_name(to), improves)
+    return Delta(value, cell.decimals, entry_name(to), improves, same_seeds)
 
 
 def contests(cells: Cells, groups: Groups) -> list[list[Key]]:

@@ -66,6 +66,8 @@ class Delta:
     """The row that was subtracted."""
     improves: bool | None
     """Whether the difference is for the better; None when it is zero, and of a metric without a better end."""
+    same_seeds: bool
+    """Whether both means are over the same seeds."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,11 @@ def _differences(table: Table, *, paired: bool) -> list[str]:
     cells = table.cells.values()
     if table.delta_rows and any(cell.against for cell in cells):
         said.append(f"Δ: difference of the row above to the one that it is set against, in {unit}.")
+    shown = [cell.delta for cell in cells if table.has_delta]
+    shown += [cell.against for cell in cells if table.has_against or table.delta_rows]
+    others = sum(one is not None and not one.same_seeds for one in shown)
+    if others:
+        said.append(f"{others} of the differences {'is' if others == 1 else 'are'} between means over different seeds.")
     if paired:
         said.append("Tests are paired by seed, as the study declared before its first run.")
     if table.has_delta and any(cell.stars for cell in cells):

@@ -152,11 +152,13 @@ class AttemptRow:
 
 @dataclass(frozen=True)
 class StudyAttempt:
-    """One attempt of a run that a study asks for."""
+    """One attempt of a run that a study asks for, or asked for first and that none asks for any more."""
 
     run_id: str
     origin: str
     """The study that asked for the run first."""
+    asked: bool
+    """Whether the study asks for it still."""
     attempt: AttemptRow
     until: datetime | None
     """When it ended; of one that died or goes on, when its last epoch was committed, None before that."""

@@ -330,7 +330,10 @@ class Store:
         return reading.run(self._database, run_id)
 
     def attempts(self, study: str) -> list[StudyAttempt]:
-        """Of all runs that the study asks for, by run and number. Raises BadInput for an unknown study."""
+        """Of all runs that the study asks for, and of those it dropped and no other asks for, by run and number.
+
+        Raises BadInput for an unknown study.
+        """
         return attempts.read(self._database, study)
 
     def weights_of(self, key: RunKey) -> str | None:

@@ -58,7 +58,8 @@ def write_paper(
     tried = [one for study in studies for one in store.attempts(study)]
     frame = study_frame(store, studies, set())
     tables = _keyed(studies, study_tables(store, studies, changes)) | _ablations(store, studies)
-    setup = paper_facts.setup(store, studies, frame, list(tables.values()), tried)
+    shown = [one for one in tried if one.asked]
+    setup = paper_facts.setup(store, studies, frame, list(tables.values()), shown)
     constants = paper_facts.constants({study: describe_study(store, study) for study in studies})
     parts = [(title, appendix.blocks(part)) for title, part in constants]
     parts.append(("Searches", list(map(appendix.of_search, setup.searches))))
@@ -82,13 +83,13 @@ def write_paper(
     written = {name: text.encode() for name, text in files.items()}
     for drawing in drawings:
         written |= _figure(drawing)
-    shown = [name.removesuffix(".tex") for name in written if "/" in name and name.endswith(".tex")]
-    inputs = [name for name in shown if not name.endswith("-tabular")]
+    floats = [name.removesuffix(".tex") for name in written if "/" in name and name.endswith(".tex")]
+    inputs = [name for name in floats if not name.endswith("-tabular")]
     document = example.example(
         [*inputs, "compute", "settings"], numbers.first_of(tables), references="@" in files["refs.bib"]
     )
     written["example.tex"] = document.encode()
-    told = paper_facts.about(store, studies, frame, tables, tried, anonymous=anonymous)
+    told = paper_facts.about(store, studies, frame, tables, shown, anonymous=anonymous)
     return Paper(write_owned(folder, written, told), missing)
 
 

@@ -97,13 +97,14 @@ def spans(store: Store, studies: Sequence[str], tried: Sequence[StudyAttempt]) -
     found = []
     for one in {(one.run_id, one.attempt.number): one for one in tried}.values():
         attempt, place = one.attempt, (one.attempt.owner.host, one.attempt.slot)
+        kind = _KIND[purposes[one.run_id]] if one.asked else "dropped"
         device = attempt.device or known.get(place) or "a device not known"
         until = one.until or attempt.claimed
         found.append(
             Span(
                 place=f"{place[0]} {place[1].partition('#')[0]}",
                 device=device,
-                kind="no result" if attempt.outcome in _NO_RESULT else _KIND[purposes[one.run_id]],
+                kind="no result" if attempt.outcome in _NO_RESULT else kind,
                 since=attempt.claimed.timestamp(),
                 until=until.timestamp(),
                 threads=int(attempt.numerics.get("threads", 1)) if device.startswith("cpu") else 1,
@@ -119,6 +120,9 @@ def remarks(studies: Sequence[str], tried: Sequence[StudyAttempt]) -> Iterator[s
     others = {one.run_id for one in tried if one.origin not in studies}
     if others:
         yield f"{len(others)} of the runs were trained for other studies and count here in full."
+    dropped = {one.run_id for one in tried if not one.asked}
+    if dropped:
+        yield f"Dropped: runs of an earlier version of a study that none asks for now ({len(dropped)})."
 
 
 _NO_RESULT = ("failed", "diverged", "lost", "cancelled")

@@ -158,12 +158,14 @@ def test_hours_are_those_of_devices_and_not_of_runs() -> None:
     ]
     gpu, cpu = hours(spans)
     assert gpu.device == "A100" and gpu.total == pytest.approx(5) and gpu.attempts == 4
-    assert gpu.hours == pytest.approx({"teachers": 1, "search": 0, "final runs": 1 + 1 + 1 + 0.5, "no result": 0.5})
+    assert gpu.hours == pytest.approx(
+        {"teachers": 1, "search": 0, "final runs": 1 + 1 + 1 + 0.5, "no result": 0.5, "dropped": 0}
+    )
     assert cpu.hours["search"] == pytest.approx(4) and cpu.attempts == 2
     said = compute.compute([gpu, cpu], ["A note."], "tab:compute")
     assert "held A100 for 5.00 GPU hours and cpu (x) for 4.00 core hours, failed" in said and "A note." in said
     assert "Processor time was not measured" in said
-    assert r"A100 & 1.00 & 0 & 3.50 & 0.5000 & 5.00 & 4 \\" in said
+    assert r"A100 & 1.00 & 0 & 3.50 & 0.5000 & 0 & 5.00 & 4 \\" in said
 
 
 def test_the_setup_says_who_departs_from_what_is_usual() -> None:

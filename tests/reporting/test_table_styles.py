@@ -167,6 +167,13 @@ def test_what_stands_behind_plus_minus_is_said(pm: Any, shown: str) -> None:
     assert words[pm] in table.caption[0]
 
 
+def test_differences_between_means_over_different_seeds_are_counted() -> None:
+    done = [*seeds("none", 80.0, 81.0, 82.0), *seeds("KD", 90.0, 91.0, 92.0, row=1), run("dkd", 0, 93.0, row=2)]
+    said = " ".join(build_table(frame(done, [run("dkd", 1, row=2)]), TableSpec(baseline="none")).caption)
+    assert "1 of the differences is between means over different seeds." in said
+    assert "different seeds" not in " ".join(build_table(frame(done[:6]), TableSpec(baseline="none")).caption)
+
+
 def test_the_ledger_tells_how_far_the_best_of_several_flatters() -> None:
     tried = {"dkd": 8, "not shown": 100}
     said = " ".join(build_table(quickstart(), TableSpec(), tried=tried).caption)

@@ -6,6 +6,18 @@ from sample_study import NUMERICS, claim_one, finish, save, wanted
 from kdharness.core.errors import BadInput
 
 
+def test_what_a_study_dropped_was_tried_for_it_until_another_asks_for_it(store):
+    save(store, wanted(seeds=(0, 1), teacher=False), name="first")
+    kept, dropped = (row.run_id for row in store.queue("first"))
+    finish(store, kept)
+    finish(store, dropped)
+    save(store, wanted(seeds=(0,), teacher=False), name="first")
+    assert {one.run_id: one.asked for one in store.attempts("first")} == {kept: True, dropped: False}
+    save(store, wanted(seeds=(0, 1), teacher=False), name="second")
+    assert {one.run_id: one.asked for one in store.attempts("first")} == {kept: True}
+    assert {one.run_id: one.asked for one in store.attempts("second")} == {kept: True, dropped: True}
+
+
 def test_every_attempt_is_there_with_the_end_of_its_work(store):
     save(store, wanted(seeds=(0, 1, 2), teacher=False), name="first")
     done, died, silent = (row.run_id for row in store.queue("first"))

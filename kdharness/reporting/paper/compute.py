@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from kdharness.reporting.latex import escape
 
-KINDS = ("teachers", "search", "final runs", "no result")
-"""What time went into; the last: attempts that failed, diverged, died or were cancelled."""
+KINDS = ("teachers", "search", "final runs", "no result", "dropped")
+"""What time went into: `no result` are attempts that failed, diverged, died or were cancelled, `dropped` runs that an
+earlier version of the study asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def compute(found: Sequence[Hours], notes: Sequence[str], label: str) -> str:
     said = " and ".join(map(_said, found)) or "no device yet"
     lines = [
         r"% \usepackage{booktabs}",
-        escape(f"All runs together held {said}, failed and repeated attempts and searches included.")
+        escape(f"All runs together held {said}, failed and repeated attempts, searches and dropped runs included.")
         + rf" Table~\ref{{{label}}} has the parts.",
         *(escape(note) for note in notes),
         r"\begin{table*}[t]",
@@ -87,7 +88,7 @@ def compute(found: Sequence[Hours], notes: Sequence[str], label: str) -> str:
         rf"\caption{{{escape(_COUNTED)}}}",
         rf"\label{{{label}}}",
         r"\footnotesize\setlength{\tabcolsep}{4pt}",
-        rf"\begin{{tabular}}{{@{{}}p{{0.24\linewidth}}{'r' * (len(KINDS) + 2)}@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}p{{0.2\linewidth}}{'r' * (len(KINDS) + 2)}@{{}}}}",
         r"\toprule",
         " & ".join(["Device", *KINDS, "all", "attempts"]) + r" \\",
         r"\midrule",
