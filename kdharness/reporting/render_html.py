@@ -170,7 +170,8 @@ def _tone(difference: Delta) -> str:
 
 
 def _cell(cell: Cell, table: Table, head: Head, span: tuple[float, float], links: Links) -> str:
-    spread = f' <span class="pm">{text.spread(cell, table)}</span>' if text.spread(cell, table) else ""
+    width = text.spread(cell, table)
+    spread = f' <span class="pm">{width}</span>' if width else ""
     order = "" if cell.mean is None else cell.mean
     count = f' <span class="n">({text.count(cell)}{_marks(cell.notes)})</span>' if text.needs_count(cell) else ""
     return (
@@ -241,8 +242,8 @@ def _strip(cell: Cell, span: tuple[float, float]) -> str:
         return ""
     width, height = STRIP
 
-    def x(value: float) -> float:
-        return round(4 + (width - 8) * (value - low) / (high - low), 1)
+    def x(value: float) -> str:
+        return f"{4 + (width - 8) * (value - low) / (high - low):.1f}"
 
     dots = "".join(f'<circle cx="{x(value)}" cy="{height / 2}" r="2.2"/>' for value in cell.values)
     tick = f'<line x1="{x(cell.mean)}" x2="{x(cell.mean)}" y1="0.5" y2="{height - 0.5}"/>'

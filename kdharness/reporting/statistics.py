@@ -6,12 +6,16 @@ Distributions come from scipy.special, which loads in a fifth of scipy.stats; th
 """
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Protocol, cast
 
 from kdharness.core.errors import EnvironmentRefused
 from kdharness.core.records import Spread
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 MISSING = 'intervals and p-values need scipy: pip install "kdharness[report]"'
 """What a table says where scipy is not installed."""
@@ -33,10 +37,24 @@ class _Special(Protocol):
 def _student() -> _Special | None:
     """Distributions: `stdtr` Student's CDF, `stdtrit` its inverse, `ndtr` the normal's, `bdtr` the binomial's."""
     try:
-        import scipy.special
+        with _without_blas_threads():
+            import scipy.special
     except ImportError:
         return None
     return cast(_Special, scipy.special)
+
+
+@contextmanager
+def _without_blas_threads() -> Iterator[None]:
+    """For an import of numpy: OpenBLAS starts a thread for every core, and until there are matrices to multiply, which
+    there are none of here, they spin beside us."""
+    asked = os.environ.get(_BLAS_THREADS)
+    os.environ.setdefault(_BLAS_THREADS, "1")
+    try:
+        yield
+    finally:
+        if asked is None:
+            del os.environ[_BLAS_THREADS]
 
 
 def available() -> bool:

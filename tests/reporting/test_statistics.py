@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +129,19 @@ def test_without_scipy_the_table_says_what_is_missing() -> None:
         assert "kdharness[report]" in render(table, form).replace("{[}", "[").replace("{]}", "]").replace(
             "\\[", "["
         ).replace("\\]", "]")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux tells them")
+@pytest.mark.parametrize("asked", [None, "2"])
+def test_scipy_is_loaded_without_threads_that_spin_and_nobody_else_is_told_so(asked: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    code = """
+import os
+from kdharness.reporting import statistics
+assert statistics.available()
+print(os.environ.get("OPENBLAS_NUM_THREADS"), len(os.listdir("/proc/self/task")))
+"""
+    environment |= {"OPENBLAS_NUM_THREADS": asked} if asked else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    told, threads = done.stdout.split()
+    assert told == str(asked) and (int(threads) == 1 or asked)
