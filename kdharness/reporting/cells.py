@@ -2,9 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdharness.reporting import names, statistics
 from kdharness.reporting.placing import Layout, Place, at_variant, variants
@@ -15,8 +14,7 @@ Key = tuple[str, str, str]
 """Panel, row and column by name."""
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The runs of one cell, by seed."""
 
     place: Place

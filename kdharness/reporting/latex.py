@@ -13,8 +13,8 @@ _TEXT = {
     "\u00a0": "~", "√": r"$\surd$", "§": r"\S{}",
 }  # fmt: skip
 
-_PLAIN = re.compile(r"(?:[A-Za-z0-9 .,;:()/+=?!]|-(?!-))*")
-"""Most of a table: what prints itself."""
+_SPECIAL = re.compile(r"[^A-Za-z0-9 .,;:()/+=?!-]")
+"""What may not print itself: little of a table, and of its notes."""
 
 _ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
 _LETTERS = set("ßøØæÆœŒłŁåÅ")
@@ -33,13 +33,12 @@ def escape(value: str) -> str:
     Latin letters with accents stay; Greek letters become mathematics; any other character that pdfLaTeX does not
     have is printed as its code point, so that a label never stops a compilation.
     """
-    if _PLAIN.fullmatch(value):
-        return value
-    pieces = [_character(character) for character in unicodedata.normalize("NFC", value)]
-    return re.sub(r"-(?=-)", "-{}", "".join(pieces)) if "--" in value else "".join(pieces)
+    written = _SPECIAL.sub(_character, value if value.isascii() else unicodedata.normalize("NFC", value))
+    return re.sub(r"-(?=-)", "-{}", written) if "--" in value else written
 
 
-def _character(character: str) -> str:
+def _character(found: re.Match[str]) -> str:
+    character = found[0]
     if character in _TEXT:
         return _TEXT[character]
     if character.isspace():

@@ -1,9 +1,8 @@
 """Where a run stands in a table: its row, its column, its panel, and what it may be compared with."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdharness.core.errors import BadInput
 from kdharness.core.records import TableSpec
@@ -20,8 +19,7 @@ NOTHING = "–"
 """The coordinate of a run that has none on this side: an entry without the axis, without a group."""
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """A coordinate of a cell: what it is called and where it is sorted."""
 
     name: str
@@ -30,8 +28,7 @@ class Side:
     """Sorts among the coordinates of its kind; starts with the kind, so that kinds never meet in a comparison."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The coordinate that methods are compared along: one entry of the study with its unplaced axes."""
 
     label: str
@@ -40,8 +37,7 @@ class Entry:
     """Tells settings apart that would otherwise share a cell."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A cell's coordinates."""
 
     panel: Side
@@ -96,7 +92,7 @@ class Layout:
         sides = (self.spec.rows, self.spec.columns)
         row, column = (self._side(side, run, entry, metric) for side in sides)
         if self.several_metrics and "metric" not in sides:
-            column = replace(column, name=f"{column.name}, {metric}", order=(*column.order, self.metric_order[metric]))
+            column = column._replace(name=f"{column.name}, {metric}", order=(*column.order, self.metric_order[metric]))
         panels = [self._side(axis, run, entry, metric) for axis in recipe]
         panels += [self._side(side, run, entry, metric) for side in self._unplaced_pair(sides)]
         placed = [coordinate.name for side, coordinate in zip(sides, (row, column), strict=True) if side != "distiller"]
@@ -207,8 +203,8 @@ def at_variant(place: Place, layout: Layout, run: Run, variant: str, metric: str
         return place
     if "distiller" in (layout.spec.rows, layout.spec.columns):
         return layout.place(run, metric, variant)
-    row = replace(place.row, name=f"{place.row.name} [{variant}]", printed=f"{place.row.printed} [{variant}]")
-    return replace(place, row=row, rest=(*place.rest, variant))
+    row = place.row._replace(name=f"{place.row.name} [{variant}]", printed=f"{place.row.printed} [{variant}]")
+    return place._replace(row=row, rest=(*place.rest, variant))
 
 
 def _facts(bucket: Sequence[Run]) -> Mapping[str, Any]:

@@ -199,7 +199,7 @@ def _value(cell: Cell, table: Table) -> str:
 
 
 def _marked(cell: Cell) -> str:
-    mean = escape(text.mean(cell))
+    mean = escape(text.EMPTY) if cell.mean is None else text.mean(cell)
     return {"best": rf"\textbf{{{mean}}}", "second": rf"\underline{{{mean}}}", None: mean}[cell.mark]
 
 

@@ -93,5 +93,7 @@ def _pipe(row: list[str], widths: list[int], right: list[bool]) -> str:
 
 def _escape(value: str) -> str:
     """Text that no Markdown reader takes for markup or for the end of a cell."""
-    escaped = "".join("\\" + character if character in "\\`*_[]|#" else character for character in value)
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace("\r", " ").replace("\n", " ")
+    return value.translate(_MARKUP)
+
+
+_MARKUP = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]|#"} | {"&": "&amp;", "<": "&lt;", "\r": " ", "\n": " "})

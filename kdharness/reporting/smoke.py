@@ -1,7 +1,5 @@
 """What reports say of a study that `--smoke` shrank, and beside which printed numbers its cells stand."""
 
-from dataclasses import replace
-
 from kdharness.core.records import Smoke
 from kdharness.reporting import names
 from kdharness.reporting.cells import Groups
@@ -19,7 +17,7 @@ def sentence(smoke: Smoke) -> str:
 
 def as_printed(groups: Groups, smoke: Smoke) -> Groups:
     """The groups as if their runs were those that the whole study asks for: so that print finds its cells."""
-    return {key: replace(group, runs=tuple(_whole(run, smoke) for run in group.runs)) for key, group in groups.items()}
+    return {key: group._replace(runs=tuple(_whole(run, smoke) for run in group.runs)) for key, group in groups.items()}
 
 
 def _whole(run: Run, smoke: Smoke) -> Run:

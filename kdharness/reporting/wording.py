@@ -222,7 +222,7 @@ def _protocol(runs: Sequence[Run]) -> str:
     parts = []
     recipes = list({run.setting_key: run.recipe for run in runs}.values())
     for name, form in (("epochs", "{} epochs"), ("optimizer", "{}"), ("batch_size", "batch size {}"), ("lr", "lr {}")):
-        written = {plain(recipe[name]) for recipe in recipes if name in recipe}
+        written = set(map(plain, {recipe[name] for recipe in recipes if name in recipe}))
         values = sorted(written, key=lambda text: (len(text), text))
         if values:
             said = form.format(" / ".join(values))
