@@ -155,10 +155,13 @@ def report(
         _write_paper(place, named, paper, changes, anonymous=anonymous, alone=alone)
         return
     store = Store(place)
-    tables = study_tables(store, named, changes)
+    failed: list[BadInput] = []
+    tables = study_tables(store, named, changes, failed=failed)
     if figures is not None:
         _draw(place, store, named, figures)
     put_tables(store, named, tables, form, output)
+    if failed:
+        raise failed[0]
 
 
 def put_tables(

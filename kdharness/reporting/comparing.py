@@ -47,9 +47,15 @@ def compare(cells: Cells, groups: Groups, baseline: Entry | None, *, paired: boo
         for key, group in groups.items()
         if baseline not in (None, group.place.entry) and (baseline, group.place.rest) in at and not group.plain
     }
-    p_values = {key: p_value(cells[key], base, paired=paired) for key, base in bases.items()}
-    tested = {key: p for key, p in p_values.items() if p is not None}
-    adjusted = dict(zip(tested, statistics.benjamini_hochberg(list(tested.values())), strict=True))
+    p_values = {
+        key: p_value(cells[key], base, paired=paired)
+        for key, base in bases.items()
+        if cells[key].runs != base.runs  # which are not told from themselves
+    }
+    # rows that show the same runs are one comparison, however often it stands in the table
+    tested = {(cells[key].runs, bases[key].runs, cells[key].metric): p for key, p in p_values.items() if p is not None}
+    once = dict(zip(tested, statistics.benjamini_hochberg(list(tested.values())), strict=True))
+    adjusted = {key: once.get((cells[key].runs, base.runs, cells[key].metric)) for key, base in bases.items()}
     compared: Cells = {}
     for key, group in groups.items():
         here, base = cells[key], bases.get(key)

@@ -72,7 +72,7 @@ def footnotes(
         lost.update(gone)
         if gone:
             notes.append(LOST)
-        if cell.n < cell.states.get("complete", 0):
+        if 0 < cell.n < cell.states.get("complete", 0):
             notes.append(
                 marks.of("some finished runs have no finite value of this metric and are left out of the mean")
             )

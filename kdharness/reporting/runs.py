@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kdharness.core.analyses import is_analysis_metric
 from kdharness.core.errors import BadInput
 from kdharness.core.records import Purpose, State, TableSpec
 from kdharness.reporting.budgets import searched_label
@@ -142,8 +143,11 @@ def purpose_of(spec: TableSpec) -> Purpose:
     return "search" if searching == {True} else "final"
 
 
-def column_of(metric: str, spec: TableSpec, columns: Columns) -> str:
-    """The column that the table shows for `metric`. Raises BadInput for one that no finished run has."""
+def column_of(metric: str, spec: TableSpec, columns: Columns, *, besides: bool = False) -> str:
+    """The column that the table shows for `metric`. Raises BadInput for one that no finished run has.
+
+    But `besides` others an analysis that was not made yet is a column without numbers.
+    """
     known = [name for name in columns if name not in IDENTITY]
     if metric.endswith(("_last", "_best")) and metric in known:
         return metric
@@ -152,11 +156,13 @@ def column_of(metric: str, spec: TableSpec, columns: Columns) -> str:
         return column
     if metric in known:
         return metric
+    if besides and is_analysis_metric(metric):
+        return metric
     finished = (purpose_of(spec), "complete") in zip(columns["purpose"], columns["state"], strict=True)
     if not finished and metric.partition("_")[0] in ("test", "val", "train"):
         return column  # nothing is finished yet: a table without numbers is the right answer
     names = sorted({name.removesuffix("_last").removesuffix("_best") for name in known})
-    near = difflib.get_close_matches(metric, names, n=1)
+    near = [f"test_{metric}"] if f"test_{metric}" in names else difflib.get_close_matches(metric, names, n=1)
     raise BadInput(
         f"no finished run has the metric {metric!r} (select {spec.select})",
         remedy=f"Did you mean {near[0]!r}?" if near else "Metrics here: " + (", ".join(names) or "none yet"),

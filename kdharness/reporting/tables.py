@@ -42,7 +42,9 @@ def build_table(
     """
     purpose = purpose_of(spec)
     columns_read = columns_of(frame)
-    metrics = [column_of(metric, spec, columns_read) for metric in spec.metrics]
+    first, *others = spec.metrics
+    metrics = [column_of(first, spec, columns_read)]
+    metrics += [column_of(metric, spec, columns_read, besides=True) for metric in others]
     costs = metrics[len(spec.measures) :]
     taught = read(columns_read, TEACHER_METRIC, "teacher", keep_excluded=True)
     teachers = {run.run_id: run for run in taught}

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from kdharness.core.analyses import is_analysis_metric
 from kdharness.core.records import TableSpec
 from kdharness.reporting import names, statistics
 from kdharness.reporting.comparing import ENOUGH
@@ -70,9 +71,15 @@ def caption(
     sentences += _of_teachers(runs, teachers)
     sentences += _same_runs(table, spec)
     sentences += _revealed(table, runs, tried) if purpose == "final" else []
-    missing = sum(cell.wanted - cell.n for cell in cells)
+    known = {metric for metric in table.metrics if any(cell.n for cell in cells if cell.metric == metric)}
+    unknown = [metric for metric in table.metrics if is_analysis_metric(metric) and metric not in known]
+    if unknown:
+        sentences.append(f"No run has {' or '.join(unknown)} yet: `kdharness evaluate` measures it.")
+    shown_cells = [cell for cell in cells if cell.metric not in unknown]
+    wanted = {run for cell in shown_cells for run in cell.wanted_runs}
+    missing = {run for cell in shown_cells for run in {*cell.wanted_runs} - {*cell.runs}}
     if missing:
-        sentences.append(f"{missing} of {sum(cell.wanted for cell in cells)} runs are not in the means (n/asked for).")
+        sentences.append(f"{len(missing)} of {len(wanted)} runs are not in the means (n/asked for).")
     sentences += [DATASETS[name] for name in table.dataset.split(", ") if name in DATASETS]
     return tuple(sentences)
 
@@ -99,7 +106,7 @@ def _differences(table: Table, *, paired: bool) -> list[str]:
     shown += [cell.against for cell in cells if table.has_against or table.delta_rows]
     others = sum(one is not None and not one.same_seeds for one in shown)
     if others:
-        said.append(f"{others} of the differences {'is' if others == 1 else 'are'} between means over different seeds.")
+        said.append(f"Differences between means over different seeds: {others}.")
     if paired:
         said.append("Tests are paired by seed, as the study declared before its first run.")
     if table.has_delta and any(cell.stars for cell in cells):
@@ -167,19 +174,26 @@ def _of_teachers(runs: Sequence[Run], teachers: Mapping[str, Run]) -> list[str]:
 
 
 def _same_runs(table: Table, spec: TableSpec) -> list[str]:
-    """Which rows (or columns) of methods show the same runs under several pairs: those that no teacher taught."""
+    """Which rows (or columns) of methods show the same runs under several pairs: those that no teacher taught. And
+    which show the runs of another one, whose setting is the same."""
     if "distiller" not in (spec.rows, spec.columns):
         return []
     side, heads = (0, table.rows) if spec.rows == "distiller" else (1, table.columns)
     places = Counter((at[side], cell.metric, cell.wanted_runs) for at, cell in table.cells.items())
     shared = dict.fromkeys(heads[head].printed for (head, _, runs), count in places.items() if count > 1 and runs)
-    return [f"{', '.join(shared)}: without a teacher, the same runs under every pair of one student."] if shared else []
+    said = [f"{', '.join(shared)}: without a teacher, the same runs under every pair of one student."] if shared else []
+    alike: dict[tuple[str, ...], dict[str, None]] = {}
+    for at, cell in table.cells.items():
+        if cell.wanted_runs:
+            alike.setdefault(cell.wanted_runs, {})[heads[at[side]].printed] = None
+    several = dict.fromkeys(tuple(rows) for rows in alike.values() if len(rows) > 1)
+    return [*said, *(f"{', '.join(most)} and {last} show the same runs: one setting." for *most, last in several)]
 
 
 def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
     """How much the best of several settings flatters, where more than one of a row had its test score revealed.
 
-    By the middle standard error of those rows: a table that shows them beside others says the same.
+    By the pooled standard error of those rows: a table that shows them beside others says the same.
     """
     counts = {label: tried[label] for label in dict.fromkeys(run.label for run in runs) if label in tried}
     most = max(counts.values(), default=0)
@@ -187,10 +201,10 @@ def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
     rows = [label for label, count in counts.items() if count == most]
     settings = {run.setting_key for run in runs if run.label in rows}
     cells = (one for one in table.cells.values() if one.metric == table.metric and one.setting_key in settings)
-    errors = [cell.std / math.sqrt(cell.n) for cell in cells if cell.std]
-    if factor is None or not errors or not names.is_percent(table.metric):
+    variances = [cell.std**2 / cell.n for cell in cells if cell.std]
+    if factor is None or not variances or not names.is_percent(table.metric):
         return []
-    expected = factor * sorted(errors)[len(errors) // 2]
+    expected = factor * math.sqrt(math.fsum(variances) / len(variances))
     return [
         f"Up to {most} settings of one row and pair had their test score revealed "
         f"({', '.join(rows)}): a row picked as the best of "

@@ -225,11 +225,14 @@ def _evaluate(store: Store, study: str, home: Home, data: Path, asked: Sequence[
 def _show_tables(store: Store, study: str, home: Home, console: Console) -> None:
     from kdharness.reporting.render_terminal import render
 
+    failed: list[BadInput] = []
     try:
-        tables = study_tables(store, [study])
+        tables = study_tables(store, [study], failed=failed)
     except BadInput as error:
-        _say(console, f"no table yet: {error}")
+        _say(console, f"no table: {error}")
         return
+    for reason in failed:
+        _say(console, f"no table: {reason}")
     for table in tables:
         console.print()
         console.print(render(table, console.width))

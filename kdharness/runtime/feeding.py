@@ -117,7 +117,7 @@ def describe(store: Store, tracker: Tracker, study: str) -> None:
     row = store.study(study)
     ended = not any(row.states.get(state) for state in ("waiting", "running"))
     try:
-        text = render(study_tables(store, [study]), "md")
+        text = render(study_tables(store, [study], failed=[]), "md")
     except BadInput as error:  # a table that needs runs which are not there yet
         text = str(error)
     view = StudyView(row.name, row.text, str(row.spec.get("about") or ""), row.path)

@@ -272,8 +272,7 @@ def _curves(store: Store, frame: "pd.DataFrame", metrics: Sequence[str], *, ever
             metric: numpy.array([[one.get(epoch, numpy.nan) for epoch in epochs] for one in series])
             for metric, series in present.items()
         }
-        label = f"{name}, {names.pair(pair)}" if several else name
-        found.append(Curve(label, numpy.array(epochs, dtype=float), arrays))
+        found.append(Curve(name, names.pair(pair) if several else "", numpy.array(epochs, dtype=float), arrays))
     if not found:
         raise BadInput(f"no finished run has {' and '.join(metrics)} of its epochs")
     return found

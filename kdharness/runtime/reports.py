@@ -26,10 +26,17 @@ WRITTEN = {"md": "md", "latex": "tex", "csv": "csv", "html": "html", "json": "js
 
 
 @all_kept()
-def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] | None = None) -> list["Table"]:
+def study_tables(
+    store: Store,
+    studies: Sequence[str],
+    changes: dict[str, Any] | None = None,
+    *,
+    failed: list[BadInput] | None = None,
+) -> list["Table"]:
     """The tables that the studies ask for, or one that `changes` (fields of TableSpec) describe.
 
-    Raises BadInput for an unknown study, and where a table cannot be made of these runs.
+    Raises BadInput for an unknown study, and where a table cannot be made of these runs: with `failed` the others are
+    made, the reasons are put there, and it is raised where there is no other.
     """
     asked = store.spec(studies[0])
     specs = [TableSpec.model_validate(table) for table in asked.get("tables") or [{}]]
@@ -39,18 +46,32 @@ def study_tables(store: Store, studies: Sequence[str], changes: dict[str, Any] |
         specs = [TableSpec.model_validate({**specs[0].model_dump(), "title": None, **changes})]
     columns = study_columns(store, studies, _metrics(specs))
     build = table_builder(store, studies, columns, _registry(store.home, specs))
-    try:
-        built = [build(columns, spec) for spec in specs]
-    except BadInput:
+    made, reasons = _made(build, columns, specs)
+    if reasons:
         columns = study_columns(store, studies)  # the same mistake is told with what there is instead
-        built = [build(columns, spec) for spec in specs]
+        made, reasons = _made(build, columns, specs)
+    if reasons and (failed is None or not made):
+        raise reasons[0]
+    if failed is not None:
+        failed += reasons
     said = {
         only: tuple(sentence for study in studies for sentence in _budgets(store, study, columns, only))
-        for only in {spec.only for spec in specs}
+        for only in {spec.only for spec, _ in made}
     }
-    return [
-        replace(table, caption=(*table.caption, *said[spec.only])) for table, spec in zip(built, specs, strict=True)
-    ]
+    return [replace(table, caption=(*table.caption, *said[spec.only])) for spec, table in made]
+
+
+def _made(
+    build: Callable[["Columns", TableSpec], "Table"], columns: "Columns", specs: Sequence[TableSpec]
+) -> tuple[list[tuple[TableSpec, "Table"]], list[BadInput]]:
+    """The tables that can be made, and why the others cannot."""
+    made, reasons = [], []
+    for spec in specs:
+        try:
+            made.append((spec, build(columns, spec)))
+        except BadInput as error:
+            reasons.append(error)
+    return made, reasons
 
 
 def edited(store: Store, study: str, file: Path) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 
 import pytest
@@ -79,6 +80,20 @@ def test_a_study_is_named_by_its_file_too_as_it_was_last_run(kdharness, finished
     assert edited.err.startswith(f"{file} has changed since it was run: this is version 1, of ")
     assert edited.err.endswith(f"`kdharness run {file}` runs what was added\n")
     assert STUDY in kdharness("log", file, "--home", finished).out
+
+
+def test_a_table_that_cannot_be_made_keeps_no_other_back(kdharness, finished, tmp_path):
+    home = shutil.copytree(finished, tmp_path / "home")
+    with sqlite3.connect(home / "results.db") as database:
+        ((number, spec),) = database.execute("SELECT number, spec FROM study_texts").fetchall()
+        asked = json.loads(spec) | {"tables": [{"metric": "test_ece"}, {}, {"columns": "KD.temperature"}]}
+        database.execute("UPDATE study_texts SET spec = ?, crc = NULL WHERE number = ?", (json.dumps(asked), number))
+    database.close()
+    table = kdharness("report", "small", "--format", "md", "--home", home)
+    assert table.code == ExitCode.BAD_INPUT and "| KD" in table.out and "no finished run has the metric" in table.err
+    assert table.out == kdharness("report", "small", "--format", "md", "--home", finished).out
+    again = kdharness("report", "small", "--metric", "test_ece", "--home", home)
+    assert again.code == ExitCode.BAD_INPUT and again.out == ""
 
 
 def test_report_of_some_rows(kdharness, finished):

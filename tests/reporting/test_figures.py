@@ -94,12 +94,28 @@ def test_a_heat_map_shows_every_mean_and_the_best_in_bold():
 
 def test_curves_have_mean_and_band_of_every_epoch():
     values = np.array([[10.0, 20.0, 30.0], [14.0, 26.0, 38.0]])
-    drawing = curves([Curve("KD", np.arange(1.0, 4), {"test_top1": values})], ["test_top1"], title="small")
+    drawing = curves([Curve("KD", "", np.arange(1.0, 4), {"test_top1": values})], ["test_top1"], title="small")
     (axes,) = drawing.figure.axes
     assert axes.lines[0].get_ydata() == pytest.approx([12, 23, 34])
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(34 + np.std([30, 38], ddof=1))
     assert axes.get_ylabel() == "Test top-1 accuracy (%)" and "n = 2 runs" in drawing.caption
+
+
+def test_curves_of_several_pairs_have_a_panel_each_and_one_look_for_a_row():
+    rising = np.array([[10.0, 20.0, 30.0]])
+    drawn = [
+        Curve(label, pair, np.arange(1.0, 4), {"test_top1": rising + more, "train_loss": rising})
+        for pair, more in (("a → b", 0), ("a → c", 1))
+        for label in ("none", "KD")
+    ]
+    axes = curves(drawn, ["test_top1", "train_loss"], title="small").figure.axes
+    assert [one.get_title() for one in axes] == ["a → b", "a → b", "a → c", "a → c"]
+    assert [one.lines[1].get_ydata()[0] for one in axes] == [10, 10, 11, 10]
+    for one in axes:
+        told = {line.get_label(): (line.get_color(), line.get_marker()) for line in one.lines}
+        assert list(told) == ["none", "KD"] and len(set(told.values())) == 2
+        assert told == {line.get_label(): (line.get_color(), line.get_marker()) for line in axes[0].lines}
 
 
 def test_the_front_is_what_nobody_beats():
@@ -119,7 +135,7 @@ def test_accuracy_against_cost():
 def test_convergence_is_relative_and_moves_over_a_window():
     loss = np.array([[4.0, 2.0, 1.0, 1.0]])
     norms = np.array([[1.0, 3.0, 3.0, 1.0]])
-    curve = Curve("KD", np.arange(1.0, 5), {"train_loss": loss, "train_gradient": norms})
+    curve = Curve("KD", "", np.arange(1.0, 5), {"train_loss": loss, "train_gradient": norms})
     drawing = convergence([curve], title="small")
     relative, variance, mean, boxes = drawing.figure.axes
     assert relative.lines[0].get_ydata() == pytest.approx([1, 0.5, 0.25, 0.25])
@@ -128,7 +144,7 @@ def test_convergence_is_relative_and_moves_over_a_window():
     assert [tick.get_text() for tick in boxes.get_xticklabels()] == ["KD"]
     assert "75 % at epoch 3" in drawing.caption
     assert convergence(
-        [Curve("one", np.ones(1), {"train_loss": loss[:, :1], "train_gradient": norms[:, :1]})], title="x"
+        [Curve("one", "", np.ones(1), {"train_loss": loss[:, :1], "train_gradient": norms[:, :1]})], title="x"
     )
 
 
@@ -192,7 +208,7 @@ def test_every_figure_of_runs_becomes_files_whose_text_is_inside_the_picture(kin
 
 def test_equal_figures_are_equal_files():
     def small():
-        return curves([Curve("KD", np.arange(1.0, 4), {"lr": np.ones((1, 3))})], ["lr"], title="small")
+        return curves([Curve("KD", "", np.arange(1.0, 4), {"lr": np.ones((1, 3))})], ["lr"], title="small")
 
     first, second = (files_of(small()) for _ in range(2))
     assert first == second and first.keys() == {"pdf", "png", "txt"}

@@ -24,19 +24,19 @@ def convergence(drawn: Sequence[Curve], *, title: str) -> Drawing:
         window = max(1, min(WINDOW, len(loss) // 2))
         late, every = curve.epochs[window - 1 :], max(1, len(loss) // 8)
         line = {**look(number), "markevery": (number % every, every)}
-        axes[0].plot(curve.epochs, relative, label=curve.label, **line)
-        axes[1].plot(late, moving(gradient, window, numpy.var), label=curve.label, **line)
-        axes[2].plot(late, moving(relative, window, numpy.mean), label=curve.label, **line)
+        axes[0].plot(curve.epochs, relative, label=curve.name, **line)
+        axes[1].plot(late, moving(gradient, window, numpy.var), label=curve.name, **line)
+        axes[2].plot(late, moving(relative, window, numpy.mean), label=curve.name, **line)
         longest = max(longest, window)
         half = relative[len(relative) // 2]
-        said.append(f"{curve.label}: {100 * (1 - half):.0f} % at epoch {curve.epochs[len(relative) // 2]:.0f}")
+        said.append(f"{curve.name}: {100 * (1 - half):.0f} % at epoch {curve.epochs[len(relative) // 2]:.0f}")
     boxes = axes[3].boxplot(
         [curve.values["train_gradient"].mean(0) for curve in drawn], patch_artist=True, widths=0.5,
         medianprops={"color": "black"}, flierprops={"markersize": 2},
     )  # fmt: skip
     for number, box in enumerate(boxes["boxes"]):
         box.set(facecolor="0.9", edgecolor=look(number)["color"])
-    axes[3].set_xticks(range(1, len(drawn) + 1), [curve.label for curve in drawn], rotation=25, ha="right")
+    axes[3].set_xticks(range(1, len(drawn) + 1), [curve.name for curve in drawn], rotation=25, ha="right")
     if any((numpy.asarray(line.get_ydata()) > 0).any() for line in axes[1].lines):
         axes[1].set_yscale("log")
     for one, name in zip(

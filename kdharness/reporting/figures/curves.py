@@ -1,7 +1,9 @@
 """Learning curves: a metric of every epoch, mean and band over the seeds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy
 from matplotlib.ticker import MaxNLocator
@@ -18,10 +20,16 @@ class Curve:
     """One setting's runs."""
 
     label: str
+    pair: str
+    """As printed; empty where there is one only."""
     epochs: Array
     """(E,)"""
     values: Mapping[str, Array]
     """Metric -> (n, E): a row for each run; NaN where a run has no value."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}, {self.pair}" if self.pair else self.label
 
     @property
     def n(self) -> int:
@@ -30,12 +38,18 @@ class Curve:
 
 @styled
 def curves(drawn: Sequence[Curve], metrics: Sequence[str], *, title: str) -> Drawing:
-    """A panel for each metric, a line for each setting; the band is one sample deviation."""
-    figure, axes = panels(len(metrics), across=3, size=(2.9, 2.3))
-    for one, metric in zip(axes, metrics, strict=True):
-        for number, curve in enumerate(drawn):
-            if metric not in curve.values:
+    """A panel for each pair and metric, a line for each setting; the band is one sample deviation."""
+    pairs = list(dict.fromkeys(curve.pair for curve in drawn))
+    across = len(metrics) if len(pairs) > 1 < len(metrics) else 3
+    figure, axes = panels(len(pairs) * len(metrics), across=across, size=(2.9, 2.3))
+    looks: dict[tuple[str, int], int] = {}
+    for one, (pair, metric) in zip(axes, product(pairs, metrics), strict=True):
+        seen: Counter[str] = Counter()
+        for curve in drawn:
+            if metric not in curve.values or curve.pair != pair:
                 continue
+            number = looks.setdefault((curve.label, seen[curve.label]), len(looks))
+            seen[curve.label] += 1
             rows = curve.values[metric]
             mean = rows.mean(0)
             every = 1 if len(curve.epochs) <= FEW else len(curve.epochs) // 8
@@ -45,6 +59,7 @@ def curves(drawn: Sequence[Curve], metrics: Sequence[str], *, title: str) -> Dra
                 one.fill_between(
                     curve.epochs, mean - std, mean + std, color=look(number)["color"], alpha=0.15, linewidth=0
                 )
+        one.set_title(pair)
         one.set_xlabel("epoch")
         one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
         one.set_ylabel(names.metric(metric))

@@ -26,7 +26,9 @@ _COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)), (0, (3, 3)))
 
-_OF_TABLES = ("Mean ±", "Best in bold", "Δ", "“vs”", "In the heads", "Imported", "Smoke form")
+_OF_TABLES = (
+    "Mean ±", "Best in bold", "Δ", "Differences between means", "“vs”", "In the heads", "Imported", "Smoke form",
+)  # fmt: skip
 """How sentences begin that explain a table's marks, or that every figure has of itself."""
 
 
