@@ -74,7 +74,8 @@ class Body:
 
 
 def parts(table: Table, body: Body, written: Callable[[Table], Lines], limit: float) -> list[Body]:
-    """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together.
+    """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together unless
+    they are too wide for a part of their own.
 
     `body` is the whole as written. One whose columns share cells is not cut.
     """
@@ -82,21 +83,22 @@ def parts(table: Table, body: Body, written: Callable[[Table], Lines], limit: fl
     if table.within is not None or body.across(smallest) <= limit:
         return [body]
     names, *others = body.widths(smallest)
-    ends = [0, *(last + 1 for _, last in alike(table.columns))]
-    whole = len(ends) - 1
     cells, filled = _by_column(table.cells), _by_column(table.filled)
     room = limit - names  # of each part for its share of the others; with fewer parts one would be too wide
-    least = int(sum(one + smallest.gap for one in others) / room) if room > 0 else whole
+    least = int(sum(one + smallest.gap for one in others) / room) if room > 0 else len(table.columns)
 
     @cache
     def part(first: int, last: int) -> Body:
         return Body(written(_part(table, cells, filled, first, last)))
 
-    for number in range(max(1, min(least, whole)), whole + 1):
-        cuts = [ends[round(at * whole / number)] for at in range(number + 1)]
-        if number == whole or all(part(*between).across(smallest) <= limit for between in pairwise(cuts)):
-            return list(starmap(part, pairwise(cuts)))
-    return [body]
+    cuts = [0, len(table.columns)]
+    for ends in ([0, *(last + 1 for _, last in alike(table.columns))], range(len(table.columns) + 1)):
+        whole = len(ends) - 1
+        for number in range(max(1, min(least, whole)), whole + 1):
+            cuts = [ends[round(at * whole / number)] for at in range(number + 1)]
+            if all(part(*between).across(smallest) <= limit for between in pairwise(cuts)):
+                return list(starmap(part, pairwise(cuts)))
+    return list(starmap(part, pairwise(cuts)))
 
 
 def alike(columns: Sequence[Head]) -> list[tuple[int, int]]:

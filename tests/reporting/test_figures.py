@@ -9,7 +9,7 @@ from PIL import Image
 from kdharness.core.records import DRAWN_OF, TableSpec
 from kdharness.reporting.figures.convergence import convergence
 from kdharness.reporting.figures.curves import Curve, curves
-from kdharness.reporting.figures.drawing import Panel, files_of, look, of_figures
+from kdharness.reporting.figures.drawing import Panel, files_of, look, of_figures, panels
 from kdharness.reporting.figures.heat_map import heat_map
 from kdharness.reporting.figures.kinds import OF_ANALYSES
 from kdharness.reporting.figures.line import line, number_of
@@ -276,3 +276,10 @@ def test_a_figure_keeps_the_sentences_that_are_true_of_it():
         "Protocol: x.",
         "2 of 4 runs are not in the means.",
     ]
+
+
+def test_the_kinds_of_a_panel_stand_below_each_other_and_only_so_many_panels_beside():
+    figure, axes = panels(6, rows=2)
+    assert len(axes) == 12 and sum(one.get_visible() for one in figure.axes) == 12
+    at = [one.get_subplotspec().rowspan.start * 10 + one.get_subplotspec().colspan.start for one in axes]
+    assert at == [0, 1, 2, 3, 20, 21, 10, 11, 12, 13, 30, 31]

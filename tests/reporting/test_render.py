@@ -213,6 +213,18 @@ def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, p
         assert [body.count("& rank") for body in bodies] == [0] * (number - 1) + [1]
 
 
+def test_the_columns_of_a_pair_that_are_too_wide_for_a_part_are_cut_too() -> None:
+    names = [f"method of a long name {number}" for number in range(3)]
+    here = {"against": names[0], "distiller": "kd"}
+    rows = [seeds(name, 70.0, 71.5, row=row, constants={"t": row}, **here) for row, name in enumerate(names)]
+    metrics = ("test_top1", "test_loss")
+    table = build_table(frame(teacher(98.0), *rows), TableSpec(baseline=names[1], metric=metrics))
+    text = render(table, "latex")
+    bodies = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text.partition(r"\else")[0], flags=re.DOTALL)
+    assert len(bodies) == 2 and all(Body(body.splitlines()).across(SIZES[-1]) <= 345 for body in bodies)
+    assert all("ResNet20" in body for body in bodies) and [body.count("top-1") for body in bodies] == [1, 0]
+
+
 def test_as_many_parts_as_a_very_wide_table_needs_are_found_without_trying_all_fewer() -> None:
     """A table of a thousand columns would be written a thousand times."""
     written: list[int] = []

@@ -19,6 +19,9 @@ P = ParamSpec("P")
 Array = NDArray[Any]
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
+ACROSS = 4
+"""Panels beside each other."""
+
 PANEL = (2.3, 2.0)
 """Width and height of one panel in inches: three stand in a text's width."""
 
@@ -105,19 +108,20 @@ def look(number: int) -> dict[str, Any]:
 
 
 def panels(
-    number: int, *, rows: int = 1, across: int = 4, size: tuple[float, float] = PANEL, share: bool = False
+    number: int, *, rows: int = 1, across: int = ACROSS, size: tuple[float, float] = PANEL, share: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels in each of `rows` kinds, at most `across` beside each other; row by row.
+    """A figure with so many panels in each of `rows` kinds, at most `across` beside each other; kind by kind.
 
-    With several kinds the panels of one kind stand in one row, whatever their number.
+    The kinds of one panel stand below each other.
     """
-    columns = number if rows > 1 else min(number, across)
-    lines = rows if rows > 1 else math.ceil(number / columns)
+    columns = min(number, across)
+    lines = rows * math.ceil(number / columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * lines))
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share).flatten().tolist()
-    for unused in axes[number * rows :]:
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share)
+    axes = [grid[at // columns * rows + kind][at % columns] for kind in range(rows) for at in range(number)]
+    for unused in set(grid.flatten()) - set(axes):
         unused.set_visible(False)
-    return figure, axes[: number * rows]
+    return figure, axes
 
 
 def marked(drawing: Drawing, word: str, sentence: str) -> Drawing:

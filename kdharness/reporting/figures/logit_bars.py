@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy
 
 from kdharness.reporting.figures.drawing import (
+    ACROSS,
     Drawing,
     Panel,
     image_axis,
@@ -34,7 +35,8 @@ def logit_bars(drawn: Sequence[Panel]) -> Drawing:
                 image_axis(one, len(student), "class")
     for row, name in enumerate(("raw logit", "standardized logit")):
         line = axes[row * len(drawn) : (row + 1) * len(drawn)]
-        line[0].set_ylabel(name)
+        for first in line[::ACROSS]:
+            first.set_ylabel(name)
         one_scale(line)
     keyed(figure, axes[:1])
     label = int(drawn[0].arrays["label"])

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 import numpy
 
-from kdharness.reporting.figures.drawing import Drawing, Panel, image_axis, one_run_each, one_scale, panels, styled
+from kdharness.reporting.figures.drawing import (
+    ACROSS,
+    Drawing,
+    Panel,
+    image_axis,
+    one_run_each,
+    one_scale,
+    panels,
+    styled,
+)
 
 
 @styled
@@ -22,10 +31,11 @@ def perception(drawn: Sequence[Panel]) -> Drawing:
             one.set_title((f"{panel.label}\n" if row == 0 else "") + f"entropy {entropy:.2f} nats")
             if row == 1:
                 image_axis(one, len(values), "class")
-    for row in range(2):
-        one_scale(axes[row * len(drawn) : (row + 1) * len(drawn)])
-    axes[0].set_ylabel("softened (T = 4)")
-    axes[len(drawn)].set_ylabel("perception (T = 4)")
+    for row, name in enumerate(("softened (T = 4)", "perception (T = 4)")):
+        line = axes[row * len(drawn) : (row + 1) * len(drawn)]
+        one_scale(line)
+        for first in line[::ACROSS]:
+            first.set_ylabel(name)
     caption = (
         f"Probabilities of the first {drawn[0].split} image: softmax of its logits with temperature 4, and of the "
         "logits standardized per class over the first 64 images, with the same temperature; its class is dark. "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy
 
-from kdharness.reporting.figures.drawing import Drawing, Panel, keyed, one_run_each, one_scale, panels, styled
+from kdharness.reporting.figures.drawing import ACROSS, Drawing, Panel, keyed, one_run_each, one_scale, panels, styled
 
 
 @styled
@@ -36,8 +36,9 @@ def reliability(drawn: Sequence[Panel]) -> Drawing:
         for one in (upper, lower):
             one.set_xlim(0, 1)
         upper.set_ylim(0, 1)
-    axes[0].set_ylabel("accuracy")
-    axes[len(drawn)].set_ylabel("images")
+    for row, name in enumerate(("accuracy", "images")):
+        for first in axes[row * len(drawn) : (row + 1) * len(drawn) : ACROSS]:
+            first.set_ylabel(name)
     one_scale(axes[len(drawn) :])
     keyed(figure, axes[:1])
     images = int(drawn[0].arrays["count"].sum())
