@@ -231,6 +231,7 @@ class Table:
             cell.against is not None and cell.against.to != self.baseline for cell in self.cells.values()
         )
 
-    @property
+    @cached_property
     def has_beside(self) -> bool:
-        return self.published is not None
+        """Whether something printed stands beside a cell."""
+        return any(cell.beside is not None for cell in self.cells.values())

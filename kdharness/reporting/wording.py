@@ -65,7 +65,7 @@ def caption(
     sentences += _marks(table, spec)
     sentences += _differences(table, paired=paired)
     sentences += _ranks(ranks) if ranks is not None and table.ranks else []
-    sentences += _printed(table)
+    sentences += _printed(table, spec)
     sentences += _of_heads(table)
     sentences.append(_protocol(runs))
     sentences += _of_teachers(runs, teachers)
@@ -100,8 +100,10 @@ def _differences(table: Table, *, paired: bool) -> list[str]:
     said = [f"Δ: difference to {table.baseline} in {unit}."] if table.has_delta else []
     said += [f"“vs”: difference to the row named, in {unit}."] if table.has_against else []
     cells = table.cells.values()
-    if table.delta_rows and any(cell.against for cell in cells):
-        said.append(f"Δ: difference of the row above to the one that it is set against, in {unit}.")
+    against = dict.fromkeys((cell.row, cell.against.to) for cell in cells if table.delta_rows and cell.against)
+    if against:
+        named = f" ({', '.join(f'{row} to {other}' for row, other in against)})" if len(against) <= 3 else ""
+        said.append(f"Δ: difference of the row above to the one that it is set against{named}, in {unit}.")
     shown = [cell.delta for cell in cells if table.has_delta]
     shown += [cell.against for cell in cells if table.has_against or table.delta_rows]
     others = sum(one is not None and not one.same_seeds for one in shown)
@@ -128,7 +130,7 @@ def _ranks(ranks: Ranks) -> list[str]:
     return [said + " Pairs share teachers, so they are not independent: read both tests as generous."]
 
 
-def _printed(table: Table) -> list[str]:
+def _printed(table: Table, spec: TableSpec) -> list[str]:
     said = []
     if table.published and not any(cell.beside and cell.beside.verdict for cell in table.cells.values()):
         said.append(f"Printed: {table.published}, of which nothing is compared here.")
@@ -139,6 +141,8 @@ def _printed(table: Table) -> list[str]:
             "printed) / (s √(1/n + 1/n of the paper)), with 1 where the paper's n is not known; values selected or "
             "trained otherwise are not compared."
         )
+    if spec.fill and not table.filled:
+        said.append(f"Nothing here could be filled from {', '.join(dict.fromkeys(fill.table for fill in spec.fill))}.")
     if table.filled:
         said.append("Grey, with a capital: printed values where no run of ours exists, in no rank and no test.")
     return said

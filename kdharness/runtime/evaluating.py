@@ -167,7 +167,7 @@ def _found(one: Analysis, trained: "Trained", judged: "Judged | str") -> "Found 
         return trained.transfer(one.to)
     if one.name == "gradients":
         return trained.gradients()
-    return OF_OUTPUTS[one.name](judged) or "it learned from no trained teacher"
+    return OF_OUTPUTS[one.name](judged) or "without a trained teacher"
 
 
 def _name(run: RunRow, one: Analysis, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from kdharness.reporting.paper import compute, numbers, setup_paragraph
 from kdharness.reporting.paper.anonymous import Scrub
 from kdharness.reporting.paper.compute import Span, hours
 from kdharness.reporting.paper.settings import ABSENT, EVERYWHERE, Constants, blocks, exact, of_search, settings
-from kdharness.reporting.paper.setup_paragraph import Setup, Trained, paragraph
+from kdharness.reporting.paper.setup_paragraph import Setup, Trained, _sampled, paragraph
 from kdharness.reporting.published.values import read_registry
 from kdharness.reporting.references import bibliography, known_references, preset_key
 from kdharness.reporting.render_latex import render, tabular
@@ -241,3 +242,19 @@ def test_names_paths_and_links_are_taken_out_and_nothing_else() -> None:
     table = build_table(frame(teacher(98.0), seeds("jane", 90.0, 91.0, distiller="kd")), TableSpec(title="/a/b/c.csv"))
     assert scrub.all(table).title == "c.csv" and scrub.all(table).rows[0].name == "jane"
     assert scrub.all(table).cells == table.cells
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"sampler": "tpe", "draws": 3, "generation": 3, "settings": {"n_startup_trials": 10}}, "random search"),
+        (
+            {"sampler": "tpe", "draws": 40, "generation": 4, "settings": {"n_startup_trials": 10}},
+            "the tree-structured Parzen estimator, the first 12 of them random,",
+        ),
+        ({"sampler": "cmaes", "draws": 40, "generation": 1, "settings": {"n_startup_trials": 1}}, "CMA-ES"),
+        ({"sampler": "random", "draws": 5, "generation": 5, "settings": {}}, "random search"),
+    ],
+)
+def test_draws_that_learn_from_no_other_are_called_random(search: dict[str, Any], said: str) -> None:
+    assert _sampled(search) == said

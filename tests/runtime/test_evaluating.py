@@ -86,7 +86,7 @@ def test_measuring_again_replaces(trained):
 
 def test_what_says_nothing_of_a_student_is_told(trained):
     found = analysed(trained, "none0", "fidelity", "logits")
-    assert found.skipped == {"fidelity": "it learned from no trained teacher"} and found.computed == ("logits",)
+    assert found.skipped == {"fidelity": "without a trained teacher"} and found.computed == ("logits",)
 
 
 def test_a_student_judged_with_its_adapters_cannot_be_rebuilt(trained, monkeypatch):

@@ -1,5 +1,6 @@
 """The setup paragraph: data, schedule, augmentation, teachers, seeds, protocol, statistics, hardware, as LaTeX."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,7 +223,7 @@ def _search(setup: Setup) -> Iterator[str]:
         yield escape(f"No constant was searched for: each comes from its paper{own} or stands in the settings.")
         return
     for one in setup.searches:
-        by = SAMPLERS.get(one["sampler"], one["sampler"])
+        by = _sampled(one)
         score = names.metric(one["maximize"]).removesuffix(" (%)").lower()
         pairs = _listed([names.pair(pair) for pair in one["pairs"]])
         constants = f"constant{_s(one['ranges'])} {_listed(list(one['ranges']))}"
@@ -231,6 +232,17 @@ def _search(setup: Setup) -> Iterator[str]:
             f"{one['draws']} draws of {by} by {score} on {pairs}, on {one['validation_images']:,} training images that "
             "were held out from the students and their teacher."
         )
+
+
+def _sampled(search: Mapping[str, Any]) -> str:
+    """`the tree-structured Parzen estimator, the first 12 of them random`: it learns from whole generations."""
+    generation, draws = search.get("generation", 1), search["draws"]
+    startup = search.get("settings", {}).get("n_startup_trials", 0)
+    random = min(draws, generation * math.ceil(startup / generation))
+    by = SAMPLERS.get(search["sampler"], search["sampler"])
+    if random == draws:
+        return SAMPLERS["random"]
+    return f"{by}, the first {random} of them random," if random > 1 else by
 
 
 def _machine(setup: Setup) -> Iterator[str]:
