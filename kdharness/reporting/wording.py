@@ -47,7 +47,7 @@ def caption(
     tried: Tried,
 ) -> tuple[str, ...]:
     """What the numbers are, over which seeds, by which protocol; what is not there yet."""
-    cells, purpose = list(table.cells.values()), purpose_of(spec)
+    purpose = purpose_of(spec)
     shown, costs = table.metrics[: len(spec.measures)], table.metrics[len(spec.measures) :]
     mean = "Mean" if table.within else f"Mean ± {SPREADS[table.pm]}"
     seeds = _seeds(sorted({run.seed for run in runs}))
@@ -71,15 +71,7 @@ def caption(
     sentences += _of_teachers(runs, teachers)
     sentences += _same_runs(table, spec)
     sentences += _revealed(table, runs, tried) if purpose == "final" else []
-    known = {metric for metric in table.metrics if any(cell.n for cell in cells if cell.metric == metric)}
-    unknown = [metric for metric in table.metrics if is_analysis_metric(metric) and metric not in known]
-    if unknown:
-        sentences.append(f"No run has {' or '.join(unknown)} yet: `kdharness evaluate` measures it.")
-    shown_cells = [cell for cell in cells if cell.metric not in unknown]
-    wanted = {run for cell in shown_cells for run in cell.wanted_runs}
-    missing = {run for cell in shown_cells for run in {*cell.wanted_runs} - {*cell.runs}}
-    if missing:
-        sentences.append(f"{len(missing)} of {len(wanted)} runs are not in the means (n/asked for).")
+    sentences += _missing(table)
     sentences += [DATASETS[name] for name in table.dataset.split(", ") if name in DATASETS]
     return tuple(sentences)
 
@@ -214,6 +206,19 @@ def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
         f"({', '.join(rows)}): a row picked as the best of "
         f"{most} settings on test is expected to flatter by {expected:.2f} points if all are alike."
     ]
+
+
+def _missing(table: Table) -> list[str]:
+    """What was not measured, and how many runs no mean has; a run of several cells is one."""
+    known = {cell.metric for cell in table.cells.values() if cell.n}
+    unknown = [metric for metric in table.metrics if is_analysis_metric(metric) and metric not in known]
+    said = [f"No run has {' or '.join(unknown)} yet: `kdharness evaluate` measures it."] if unknown else []
+    cells = [cell for cell in table.cells.values() if cell.metric not in unknown]
+    missing = {run for cell in cells if not cell.complete for run in {*cell.wanted_runs} - {*cell.runs}}
+    if missing:
+        wanted = {run for cell in cells for run in cell.wanted_runs}
+        said.append(f"{len(missing)} of {len(wanted)} runs are not in the means (n/asked for).")
+    return said
 
 
 def _what(metric: str) -> str:
