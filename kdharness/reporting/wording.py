@@ -203,8 +203,8 @@ def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
     expected = factor * math.sqrt(math.fsum(variances) / len(variances))
     return [
         f"Up to {most} settings of one row and pair had their test score revealed "
-        f"({', '.join(rows)}): a row picked as the best of "
-        f"{most} settings on test is expected to flatter by {expected:.2f} points if all are alike."
+        f"({', '.join(rows)}): a row picked as the best of {most} settings on test is expected to flatter by "
+        f"{expected:.2f} points if all are alike."
     ]
 
 
