@@ -112,5 +112,5 @@ def cell(group: Group) -> Cell:
         metric=group.metric,
         plain=group.plain,
         decimals=names.decimals(group.metric),
-        states=dict(Counter(run.standing for run in group.runs)),
+        states=dict(Counter([run.standing for run in group.runs])),
     )

@@ -150,7 +150,7 @@ def _usual_recipes(groups: Groups) -> dict[tuple[str, str], Mapping[str, Any]]:
     recipes: dict[str, Mapping[str, Any]] = {}
     for group in groups.values():
         recipe = group.runs[0].recipe
-        form = repr(sorted(recipe.items()))
+        form = repr(recipe)  # canonical, so its fields are in order
         recipes[form] = recipe
         counts.setdefault(_column(group.runs[0]), Counter())[form] += 1
     return {column: recipes[count.most_common(1)[0][0]] for column, count in counts.items()}

@@ -2,14 +2,14 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise, starmap
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from kdharness.reporting.latex_width import SIZES, Natural, Size, natural
-from kdharness.reporting.table import Cell, Filled, Head, Table
+from kdharness.reporting.table import Head, Table
 
 
 class Page(NamedTuple):
@@ -31,9 +31,31 @@ RULES = 24
 _SPAN = re.compile(r"\s*\\multicolumn\{(\d+)\}\{[^{}]*(?:\{\})?l?\}")
 
 Lines = list[str]
-T = TypeVar("T")
-Columns = Mapping[int, Mapping[int, T]]
-"""By column, then by row."""
+
+
+class Measured(NamedTuple):
+    """How wide the cells of a tabular are."""
+
+    columns: defaultdict[int, set[Natural]]
+    """What stands in each column."""
+    spanned: list[tuple[int, int, Natural]]
+    """What spans several: from, to and width."""
+
+
+def measured(lines: Lines) -> Measured:
+    """Of a tabular's lines, or some of them."""
+    columns: defaultdict[int, set[Natural]] = defaultdict(set)
+    spanned: list[tuple[int, int, Natural]] = []
+    for line in lines:
+        column = 0
+        for cell in line.removesuffix(r"\\").split(" & ") if line.endswith(r"\\") else []:
+            span = _SPAN.match(cell) if "multicolumn" in cell else None
+            if span is not None:
+                spanned.append((column, column + int(span[1]), natural(cell[span.end() :].strip())))
+            else:
+                columns[column].add(natural(cell.strip()))
+            column += int(span[1]) if span is not None else 1
+    return Measured(columns, spanned)
 
 
 @dataclass(frozen=True)
@@ -41,26 +63,16 @@ class Body:
     """A tabular as it is written."""
 
     lines: Lines
+    known: Measured | None = None
+    """What was measured of it before."""
 
     @cached_property
-    def _cells(self) -> tuple[dict[int, set[Natural]], list[tuple[int, int, Natural]]]:
-        """What stands in each column, and what spans several: from, to and width."""
-        columns: defaultdict[int, set[Natural]] = defaultdict(set)
-        spanned: list[tuple[int, int, Natural]] = []
-        for line in self.lines:
-            column = 0
-            for cell in line.removesuffix(r"\\").split(" & ") if line.endswith(r"\\") else []:
-                span = _SPAN.match(cell) if "multicolumn" in cell else None
-                if span is not None:
-                    spanned.append((column, column + int(span[1]), natural(cell[span.end() :].strip())))
-                else:
-                    columns[column].add(natural(cell.strip()))
-                column += int(span[1]) if span is not None else 1
-        return columns, spanned
+    def _measured(self) -> Measured:
+        return self.known or measured(self.lines)
 
     def widths(self, size: Size) -> list[float]:
         """Of its columns in points: each as wide as its widest cell."""
-        columns, spanned = self._cells
+        columns, spanned = self._measured
         widest = defaultdict(float, {at: max(one.at(size.letters) for one in each) for at, each in columns.items()})
         for first, last, needed in spanned:
             there = sum(widest[column] for column in range(first, last)) + size.gap * (last - first - 1)
@@ -73,24 +85,20 @@ class Body:
         return sum(columns) + size.gap * (len(columns) - 1)
 
 
-def parts(table: Table, body: Body, written: Callable[[Table], Lines], limit: float) -> list[Body]:
+def parts(table: Table, body: Body, written: Callable[[int, int], Body], limit: float) -> list[Body]:
     """The table cut between its columns into as few as fit, each with all rows; a pair's columns stay together unless
     they are too wide for a part of their own.
 
-    `body` is the whole as written. One whose columns share cells is not cut.
+    `body` is the whole, `written` the part from one column to before another. One whose columns share cells is not cut.
     """
     smallest = SIZES[-1]
     if table.within is not None or body.across(smallest) <= limit:
         return [body]
     names, *others = body.widths(smallest)
-    cells, filled = _by_column(table.cells), _by_column(table.filled)
     room = limit - names  # of each part for its share of the others; with fewer parts one would be too wide
     least = int(sum(one + smallest.gap for one in others) / room) if room > 0 else len(table.columns)
 
-    @cache
-    def part(first: int, last: int) -> Body:
-        return Body(written(_part(table, cells, filled, first, last)))
-
+    part = cache(written)
     cuts = [0, len(table.columns)]
     for ends in ([0, *(last + 1 for _, last in alike(table.columns))], range(len(table.columns) + 1)):
         whole = len(ends) - 1
@@ -110,23 +118,6 @@ def alike(columns: Sequence[Head]) -> list[tuple[int, int]]:
         else:
             runs.append((index, index))
     return runs
-
-
-def _by_column(cells: Mapping[tuple[int, int], T]) -> dict[int, dict[int, T]]:
-    found: dict[int, dict[int, T]] = {}
-    for (row, column), cell in cells.items():
-        found.setdefault(column, {})[row] = cell
-    return found
-
-
-def _part(table: Table, cells: Columns[Cell], filled: Columns[Filled], first: int, last: int) -> Table:
-    return replace(
-        table,
-        columns=table.columns[first:last],
-        cells={(row, at - first): cell for at in range(first, last) for row, cell in cells.get(at, {}).items()},
-        filled={(row, at - first): value for at in range(first, last) for row, value in filled.get(at, {}).items()},
-        ranks=table.ranks if last >= len(table.columns) else {},
-    )
 
 
 def pages(bodies: Sequence[Body], notes: int, leading: float, limit: float) -> list[list[Body]]:

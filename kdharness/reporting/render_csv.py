@@ -15,6 +15,8 @@ FIELDS = (
 """`low` and `high` are Student's t 95 % interval; `p_value` is of the test against the baseline, `q_value` the same
 adjusted over the table, `effect` Hedges' g. A line without `setting_key` is a printed value where no run exists."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def render(tables: Sequence[Table]) -> str:
     """All cells of all tables under one header; lines end in CRLF."""
@@ -23,10 +25,10 @@ def render(tables: Sequence[Table]) -> str:
     writer.writerow(FIELDS)
     for table in tables:
         for row, column in sorted(table.cells):
-            writer.writerow([_safe(value) for value in _values(table, row, column, table.cells[row, column])])
+            writer.writerow(_safe(_values(table, row, column, table.cells[row, column])))
         for row, column in sorted(table.filled):
             said = _filled(table, row, column)
-            writer.writerow([_safe(said.get(name)) for name in FIELDS])
+            writer.writerow(_safe([said.get(name) for name in FIELDS]))
     return out.getvalue()
 
 
@@ -62,8 +64,6 @@ def _notes(table: Table, marks: Sequence[str]) -> str:
     return " ".join(table.noted[mark] for mark in marks)
 
 
-def _safe(value: object) -> object:
+def _safe(values: Sequence[object]) -> list[object]:
     """Numbers as they are; a text that a spreadsheet would run as a formula gets a quote in front (OWASP)."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n"):
-        return "'" + value
-    return value
+    return [f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value for value in values]

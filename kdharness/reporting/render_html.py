@@ -246,6 +246,7 @@ def _strip(cell: Cell, span: tuple[float, float]) -> str:
         return f"{4 + (width - 8) * (value - low) / (high - low):.1f}"
 
     dots = "".join(f'<circle cx="{x(value)}" cy="{height / 2}" r="2.2"/>' for value in cell.values)
-    tick = f'<line x1="{x(cell.mean)}" x2="{x(cell.mean)}" y1="0.5" y2="{height - 0.5}"/>'
+    middle = x(cell.mean)
+    tick = f'<line x1="{middle}" x2="{middle}" y1="0.5" y2="{height - 0.5}"/>'
     rail = f'<line class="rail" x1="2" x2="{width - 2}" y1="{height / 2}" y2="{height / 2}"/>'
     return f'<svg class="strip" width="{width}" height="{height}" aria-hidden="true">{rail}{dots}{tick}</svg>'

@@ -1,12 +1,25 @@
 """A table as LaTeX with booktabs, its notes with threeparttable, its colours with xcolor."""
 
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 
 from kdharness.reporting import text
 from kdharness.reporting.latex import escape, slug
-from kdharness.reporting.latex_fitting import COLUMN, ONE_COLUMN, TWO_COLUMNS, Body, Lines, Page, pages, parts, size
-from kdharness.reporting.latex_width import SIZES, Size
-from kdharness.reporting.table import Cell, Filled, Head, Table
+from kdharness.reporting.latex_fitting import (
+    COLUMN,
+    ONE_COLUMN,
+    TWO_COLUMNS,
+    Body,
+    Lines,
+    Page,
+    measured,
+    pages,
+    parts,
+    size,
+)
+from kdharness.reporting.latex_width import SIZES, Natural, Size, natural
+from kdharness.reporting.table import Cell, Filled, Table
 
 
 def render(table: Table, label: str = "") -> str:
@@ -16,16 +29,17 @@ def render(table: Table, label: str = "") -> str:
     a page stands in parts below each other, and where they are too tall for one in several floats of one number. Where
     pages of one column and of two need other parts or another size, the file has both and the document's width decides.
     """
-    whole, label = Body(_lines(table)), label or f"tab:{slug(table.title)}"
-    narrow, wide = (_floats(table, whole, label, page) for page in (ONE_COLUMN, TWO_COLUMNS))
+    written, label = Written(table), label or f"tab:{slug(table.title)}"
+    narrow, wide = (_floats(written, label, page) for page in (ONE_COLUMN, TWO_COLUMNS))
     condition = rf"\ifdim\textwidth<{TWO_COLUMNS.across:g}pt"
     both = wide if narrow == wide else [condition, *narrow, r"\else", *wide, r"\fi"]
     return "\n".join([packages(table), *both, ""])
 
 
-def _floats(table: Table, whole: Body, label: str, page: Page) -> Lines:
+def _floats(written: "Written", label: str, page: Page) -> Lines:
     """The floats for pages of one kind."""
-    bodies = parts(table, whole, _lines, page.across)
+    table = written.table
+    bodies = parts(table, written.whole, written.part, page.across)
     notes, (kind, chosen) = _notes(table), _set(bodies, page)
     floats = pages(bodies, len(notes), chosen.leading, page.down)
     caption = rf"{escape(table.title)}. {escape(' '.join(table.caption))}"
@@ -64,7 +78,7 @@ def _float(kind: str, chosen: Size, caption: Lines, bodies: Sequence[Body], note
 
 def tabular(table: Table) -> str:
     """The bare `tabular`, whole, for a float of one's own."""
-    return "\n".join([packages(table), *_lines(table), ""])
+    return "\n".join([packages(table), *Written(table).whole.lines, ""])
 
 
 def listing(lines: Sequence[Sequence[str]], caption: str, label: str) -> str:
@@ -86,18 +100,49 @@ def packages(table: Table) -> str:
     return _PACKAGES.format(",xcolor" if coloured else "")
 
 
-def _lines(table: Table) -> list[str]:
-    blocks = text.blocks(table)
-    spec = "l" + "r" * sum(map(_width, blocks)) + ("r" if table.ranks else "")
-    return [
-        rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
-        r"\toprule",
-        *_head(table, blocks),
-        r"\midrule",
-        *_body(table, blocks),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
+class Written:
+    """A table's cells as LaTeX, written and measured once however often it is cut."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._lines, self._blocks = list(text.lines(table)), text.blocks(table)
+        rows = [line for line in self._lines if line.row is not None]
+        names = [[_name(table, line)] for line in rows]
+        ranks = [["" if line.delta else text.rank(table, line.row or 0)] for line in rows]
+        self._cells = [names, *([_cells(table, line, block) for line in rows] for block in self._blocks), ranks]
+        """Of the names, of each block and of the ranks, row by row."""
+        self._texts = [[" & ".join(row) for row in rows] for rows in self._cells]
+
+    @cached_property
+    def whole(self) -> Body:
+        """All columns."""
+        return self.part(0, len(self._blocks))
+
+    def part(self, first: int, last: int) -> Body:
+        """The tabular of some neighbouring columns; mean ranks stand in the one with the last."""
+        blocks, rank = self._blocks[first:last], bool(self.table.ranks) and last == len(self._blocks)
+        columns = sum(map(_width, blocks)) + rank
+        head = [
+            rf"\begin{{tabular}}{{@{{}}l{'r' * columns}@{{}}}}",
+            r"\toprule",
+            *_head(self.table, blocks, rank=rank),
+            r"\midrule",
+        ]
+        shown = [0, *range(first + 1, last + 1), *([len(self._texts) - 1] if rank else [])]
+        rows = iter(zip(*(self._texts[at] for at in shown), strict=True))
+        body: Lines = []
+        for line in self._lines:
+            heading = _heading(line, 1 + columns, above=bool(body))
+            body += heading if line.row is None else [" & ".join(next(rows)) + r" \\"]
+        known = measured([*head, *(line for line in body if line.startswith(r"\multicolumn"))])
+        for at, widths in enumerate(chain.from_iterable(self._widths[at] for at in shown)):
+            known.columns[at] |= widths
+        return Body([*head, *body, r"\bottomrule", r"\end{tabular}"], known)
+
+    @cached_property
+    def _widths(self) -> list[list[set[Natural]]]:
+        """Of each block its columns' cells."""
+        return [[set(map(natural, column)) for column in zip(*rows, strict=True)] for rows in self._cells]
 
 
 def _beside_heads(block: text.Block) -> list[str]:
@@ -110,23 +155,22 @@ def _width(block: text.Block) -> int:
     return 1 + len(_beside_heads(block))
 
 
-def _head(table: Table, blocks: Sequence[text.Block]) -> list[str]:
+def _head(table: Table, blocks: Sequence[text.Block], *, rank: bool) -> Lines:
     over, rules, begin = list[tuple[int, tuple[str, ...]]](), [], 2
     for alike in _alike(blocks):
         columns = sum(map(_width, alike))
         over.append((columns, (escape(alike[0].printed), *(rf"\scriptsize {escape(one)}" for one in alike[0].under))))
         rules.append(rf"\cmidrule(lr){{{begin}-{begin + columns - 1}}}")
         begin += columns
-    rank = [""] if table.ranks else []
     lines = []
     for at in range(max((len(said) for _, said in over), default=0)):
         spans = [_span(said[at] if at < len(said) else "", columns) for columns, said in over]
-        lines.append(" & ".join(["", *spans, *rank]) + r" \\")
+        lines.append(" & ".join(["", *spans, *([""] if rank else [])]) + r" \\")
     lines.append("".join(rules))
     heads = [escape(text.corner(table))]
     for block in blocks:
         heads += [escape(block.metric), *_beside_heads(block)]
-    lines.append(" & ".join([*heads, *(["rank"] if table.ranks else [])]) + r" \\")
+    lines.append(" & ".join([*heads, *(["rank"] if rank else [])]) + r" \\")
     return lines
 
 
@@ -141,25 +185,18 @@ def _alike(blocks: Sequence[text.Block]) -> list[list[text.Block]]:
     return runs
 
 
-def _body(table: Table, blocks: Sequence[text.Block]) -> list[str]:
-    whole = 1 + sum(map(_width, blocks)) + bool(table.ranks)
-    body: list[str] = []
-    for line in text.lines(table):
-        if line.row is None:
-            style = r"\bfseries" if line.panel else r"\itshape"
-            body += [r"\addlinespace"] if body else []
-            if line.text:
-                body.append(rf"\multicolumn{{{whole}}}{{@{{}}l}}{{{style} {escape(line.text)}}} \\")
-            continue
-        cells = [r"\quad$\Delta$" if line.delta else _named(table.rows[line.row], table)]
-        for block in blocks:
-            cells += _cells(table, line, block)
-        cells += ["" if line.delta else text.rank(table, line.row)] if table.ranks else []
-        body.append(" & ".join(cells) + r" \\")
-    return body
+def _heading(line: text.Line, columns: int, *, above: bool) -> Lines:
+    """A panel's or a group's, apart from what is above."""
+    style = r"\bfseries" if line.panel else r"\itshape"
+    said = [rf"\multicolumn{{{columns}}}{{@{{}}l}}{{{style} {escape(line.text)}}} \\"] if line.text else []
+    return [*([r"\addlinespace"] if above else []), *said]
 
 
-def _named(head: Head, table: Table) -> str:
+def _name(table: Table, line: text.Line) -> str:
+    """What stands before a row's cells."""
+    if line.delta:
+        return r"\quad$\Delta$"
+    head = table.rows[line.row or 0]
     about = text.under(head)
     cite = rf"~\cite{{{head.cite}}}" if table.cite and head.cite else ""
     return escape(head.printed) + cite + (escape(f" ({about})") if about else "")

@@ -99,14 +99,14 @@ def read(
     """The rows (of one purpose) with the value of one metric, in the frame's order; excluded runs have no value."""
     columns = dict(columns_of(frame))
     columns["value"] = columns.get(metric) or [None] * len(columns["run_id"])
+    asked = [purpose in (None, one) for one in columns["purpose"]]
+    if not all(asked):
+        columns = {name: list(compress(columns[name], asked)) for name in Run._fields}
     columns["value"] = [
         _finite(value) if state == "complete" and (keep_excluded or not excluded) else None
         for value, state, excluded in zip(columns["value"], columns["state"], columns["excluded"], strict=True)
     ]
-    rows: Iterable[Any] = zip(*(columns[name] for name in Run._fields), strict=True)
-    if purpose is not None:
-        rows = compress(rows, [one == purpose for one in columns["purpose"]])
-    return list(map(Run._make, rows))
+    return list(map(Run._make, zip(*(columns[name] for name in Run._fields), strict=True)))
 
 
 def is_row(name: str, labels: Collection[str]) -> bool:

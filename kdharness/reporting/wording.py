@@ -21,6 +21,9 @@ DATASETS = {
 }
 """What must be said of a dataset wherever its numbers stand."""
 
+ONE_BY_ONE = 12
+"""So many values of a recipe's field stand in the caption one by one."""
+
 SPREADS = {
     "std": "sample standard deviation",
     "sem": "standard error of the mean (sample standard deviation over √n)",
@@ -195,7 +198,7 @@ def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
     most = max(counts.values(), default=0)
     factor = statistics.optimism(most) if most > 1 else None
     rows = [label for label, count in counts.items() if count == most]
-    settings = {run.setting_key for run in runs if run.label in rows}
+    settings = {run.setting_key for run in runs if counts.get(run.label) == most}
     cells = (one for one in table.cells.values() if one.metric == table.metric and one.setting_key in settings)
     variances = [cell.std**2 / cell.n for cell in cells if cell.std]
     if factor is None or not variances or not names.is_percent(table.metric):
@@ -243,12 +246,14 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _protocol(runs: Sequence[Run]) -> str:
     """One sentence about how the students were trained."""
     parts = []
-    recipes = list({run.setting_key: run.recipe for run in runs}.values())
+    recipes = {id(run.recipe): run.recipe for run in runs}.values()  # the seeds of a setting share theirs
     for name, form in (("epochs", "{} epochs"), ("optimizer", "{}"), ("batch_size", "batch size {}"), ("lr", "lr {}")):
-        written = set(map(plain, {recipe[name] for recipe in recipes if name in recipe}))
-        values = sorted(written, key=lambda text: (len(text), text))
+        values = sorted({recipe[name] for recipe in recipes if name in recipe})
         if values:
-            said = form.format(" / ".join(values))
+            written = " / ".join(dict.fromkeys(map(plain, values)))
+            if len(values) > ONE_BY_ONE:
+                written = f"{plain(values[0])} to {plain(values[-1])} ({len(values):,} values)"
+            said = form.format(written)
             parts.append("1 epoch" if said == "1 epochs" else said)
     held_out = "all of train" if all(run.purpose == "final" for run in runs) else "train minus validation"
     return f"Protocol: {', '.join([*parts, held_out])}.".replace(" sgd,", " SGD,")

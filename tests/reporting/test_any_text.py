@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kdharness.reporting import latex
-from kdharness.reporting.latex_fitting import Body, Page
+from kdharness.reporting.latex_fitting import Page
 from kdharness.reporting.render import render
 from kdharness.reporting.render_csv import FIELDS
-from kdharness.reporting.render_latex import _floats, _lines
+from kdharness.reporting.render_latex import Written, _floats
 from kdharness.reporting.table import Table
 
 from .test_render import HOSTILE, _Balanced, crowded
@@ -96,9 +96,8 @@ def test_a_latex_table_is_the_same_around_any_text(text: str) -> None:
     """Titles, labels, groups, captions and notes: all are escaped, and nothing else depends on them."""
 
     def body(table: Table) -> str:
-        return "\n".join(_floats(table, Body(_lines(table)), "tab:x", Page(math.inf, math.inf))).replace(
-            "table*", "table"
-        )  # whole, however wide it is
+        lines = _floats(Written(table), "tab:x", Page(math.inf, math.inf))  # whole, however wide it is
+        return "\n".join(lines).replace("table*", "table")
 
     assert body(with_text(text)) == body(with_text(MARK)).replace(MARK, latex.escape(text))
 

@@ -228,16 +228,15 @@ def test_the_columns_of_a_pair_that_are_too_wide_for_a_part_are_cut_too() -> Non
 def test_as_many_parts_as_a_very_wide_table_needs_are_found_without_trying_all_fewer() -> None:
     """A table of a thousand columns would be written a thousand times."""
     written: list[int] = []
+    table = render_latex.Written(wide(60))
 
-    def lines(table: Table) -> list[str]:
-        written.append(len(table.columns))
-        return render_latex.tabular(table).splitlines()
+    def part(first: int, last: int) -> Body:
+        written.append(last - first)
+        return table.part(first, last)
 
-    whole = wide(60)
-    body = Body(render_latex.tabular(whole).splitlines())
     for limit, most in ((2000, 20), (700, 60)):
         written.clear()
-        found = parts_of(whole, body, lines, limit)
+        found = parts_of(table.table, table.whole, part, limit)
         assert len(found) == most and all(body.across(SIZES[-1]) <= limit for body in found)
         assert len(written) < 6 * len(found) and 60 not in written
 

@@ -415,6 +415,13 @@ def test_one_epoch_is_singular() -> None:
     assert "Protocol: 1 epoch, " in " ".join(build_table(short, TableSpec()).caption)
 
 
+def test_a_caption_lists_what_was_varied_or_says_from_where_to_where() -> None:
+    data = quickstart()
+    for values, said in ((3, "lr 0.01 / 0.02 / 0.03, "), (13, "lr 0.01 to 0.13 (13 values), ")):
+        data["recipe"] = [{**recipe, "lr": (at % values + 1) / 100} for at, recipe in enumerate(data["recipe"])]
+        assert said in " ".join(build_table(data, TableSpec()).caption)
+
+
 def test_the_head_of_an_ensemble_has_each_member_s_accuracy() -> None:
     both = "resnet20 + wrn_16_1 -> resnet8"
     ids = "teacher-digits-resnet20-0 + teacher-digits-wrn_16_1-0"

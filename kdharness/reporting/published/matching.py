@@ -1,6 +1,6 @@
 """Which printed number was measured where runs of ours stand, and in what the two were trained otherwise."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kdharness.reporting.published.values import Printed
@@ -22,7 +22,7 @@ _DIFFERENCES = {
 """Of our metrics that print tells apart by their setting: its metric, and on what."""
 
 
-def method_of(run: Run, known: Sequence[str]) -> str | None:
+def method_of(run: Run, known: Collection[str]) -> str | None:
     """The run's method by its printed name: its distiller's, with `+ls` where it standardizes; else its label's.
 
     A run that departs from its distiller (by assistants, a control teacher) has only its label to go by.
@@ -52,15 +52,16 @@ def when_of(metric: str) -> tuple[str, str]:
     return what, "last"
 
 
-def printed_for(run: Run, metric: str, values: Sequence[Printed]) -> Printed | None:
-    """The number printed for the run's method, pair and axis values; None where there is none, or more than one."""
+def printed_for(run: Run, metric: str, printed: Mapping[str, Sequence[Printed]]) -> Printed | None:
+    """The number printed for the run's method, pair and axis values, out of a table's by method.
+
+    None where there is none, or more than one.
+    """
     what, when = when_of(metric)
-    method = method_of(run, sorted({one.method for one in values}))
     here = [
         one
-        for one in values
-        if one.method == method
-        and _is_metric(one, what, when)
+        for one in printed.get(method_of(run, printed) or "", ())
+        if _is_metric(one, what, when)
         and is_pair(one, run)
         and all(_KNOWN_BY.get(axis, axis.removeprefix("recipe.")) in one.setting for axis in run.axes)
     ]

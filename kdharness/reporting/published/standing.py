@@ -1,7 +1,9 @@
 """Printed numbers in a table of ours: beside our cells, compared in words, or in place of cells that no run fills."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from kdharness.core.errors import BadInput
@@ -28,6 +30,7 @@ class PrintedTables:
 
     registry: Registry | None
     beside: tuple[Printed, ...] = ()
+    """Of the table that is printed beside ours."""
     fills: tuple[tuple[Fill, tuple[Printed, ...]], ...] = ()
 
     @classmethod
@@ -40,6 +43,14 @@ class PrintedTables:
         beside = tuple(map(registry.settled, registry.table(spec.published))) if spec.published else ()
         return cls(registry, beside, tuple((fill, registry.table(fill.table)) for fill in spec.fill))
 
+    @cached_property
+    def by_method(self) -> Mapping[str, Sequence[Printed]]:
+        """What is printed beside ours, by the name that print has for the method."""
+        found: dict[str, list[Printed]] = {}
+        for one in self.beside:
+            found.setdefault(one.method, []).append(one)
+        return found
+
 
 def set_beside(cells: Cells, groups: Groups, printed: PrintedTables, marks: Marks) -> Cells:
     """The cells with what was printed for them."""
@@ -47,7 +58,7 @@ def set_beside(cells: Cells, groups: Groups, printed: PrintedTables, marks: Mark
         return cells
     told = dict(cells)
     for key, group in groups.items():
-        found = printed_for(group.runs[0], group.metric, printed.beside)
+        found = printed_for(group.runs[0], group.metric, printed.by_method)
         if found is not None:
             told[key] = cells[key]._replace(beside=_beside(cells[key], group, found, printed.registry, marks))
     return told
@@ -177,10 +188,8 @@ def _column_groups(table: Table, groups: Groups) -> dict[int, Group]:
     found: dict[int, list[Group]] = {}
     for group in groups.values():
         found.setdefault(at[group.place.column.name], []).append(group)
-    return {
-        index: max(each, key=lambda one: sum(_epochs(one) == _epochs(other) for other in each))
-        for index, each in found.items()
-    }
+    usual = {index: Counter(map(_epochs, each)).most_common(1)[0][0] for index, each in found.items()}
+    return {index: next(one for one in each if _epochs(one) == usual[index]) for index, each in found.items()}
 
 
 def _epochs(group: Group) -> Any:
