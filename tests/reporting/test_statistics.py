@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,17 @@ def test_friedman_and_nemenyi() -> None:
     assert statistics.nemenyi(4, 14) == pytest.approx(1.2536, abs=1e-3)
 
 
+def test_friedman_and_nemenyi_are_those_of_scipy() -> None:
+    stats, draw = pytest.importorskip("scipy.stats"), random.Random(7)
+    for places, entries, values in ((2, 3, 9), (9, 4, 3), (20, 9, 2), (5, 30, 99)):
+        ranks = [list(stats.rankdata([draw.randrange(values) for _ in range(entries)])) for _ in range(places)]
+        expected = stats.friedmanchisquare(*zip(*ranks, strict=True)).pvalue  # with ties in all but the last
+        assert statistics.friedman(ranks) == pytest.approx(expected, rel=1e-12)
+        q = stats.studentized_range.ppf(0.95, entries, math.inf)
+        expected = q * math.sqrt(entries * (entries + 1) / (12 * places))
+        assert statistics.nemenyi(entries, places) == pytest.approx(expected, rel=1e-11)
+
+
 def test_mcnemar_is_the_binomial_test() -> None:
     stats = pytest.importorskip("scipy.stats")
     # 1 of 8: 2 * (1 + 8) / 256
@@ -137,6 +149,7 @@ def test_scipy_is_loaded_without_threads_that_spin_and_nobody_else_is_told_so(as
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     code = """
 import os
+import random
 from kdharness.reporting import statistics
 assert statistics.available()
 print(os.environ.get("OPENBLAS_NUM_THREADS"), len(os.listdir("/proc/self/task")))
