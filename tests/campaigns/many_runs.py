@@ -1,10 +1,10 @@
 """How long a report over very many runs takes: `make many-runs`, or `python tests/campaigns/many_runs.py 10000 100000`.
 
 For each number a home with a study of so many runs of random settings; then `kdharness report` in a process of its own
-in every format and with all that can be asked, each the best of three: seconds of CPU and of the clock, peak memory,
-whether torch was loaded, and every mean against one computed from the raw rows. The study is asked for through the
-store; with `--verbs` its runs are also claimed, started and completed one by one (minutes for ten thousand), else their
-results are written at once, in the rows that the verbs would write.
+in every format and with all that can be asked, each the best of three rounds: seconds of CPU and of the clock, peak
+memory, whether torch was loaded, and every mean against one computed from the raw rows. The study is asked for through
+the store; with `--verbs` its runs are also claimed, started and completed one by one (minutes for ten thousand), else
+their results are written at once, in the rows that the verbs would write.
 """
 
 import csv
@@ -154,7 +154,8 @@ def main(arguments: list[str]) -> None:
             started = process_time()
             fill(home, number, by_verbs=by_verbs)
             filled = process_time() - started
-            told = {name: [report(home, asked) for _ in range(3)] for name, asked in ASKED.items()}
+            rounds = [{name: report(home, asked) for name, asked in ASKED.items()} for _ in range(3)]
+            told = {name: [one[name] for one in rounds] for name in ASKED}
             runs = [one for each in told.values() for one in each]
             found = {
                 "runs": number,
