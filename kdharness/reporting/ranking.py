@@ -55,16 +55,23 @@ class Ranks:
 
 
 def mean_ranks(cells: Cells, groups: Groups) -> Ranks | None:
-    """Over the places at which every entry has a complete cell; None where there is none, or one entry only."""
-    entries = list(dict.fromkeys(groups[key].place.entry for key in cells))
-    found = [
-        scores for keys in contests(cells, groups) if len(scores := _by_entry(keys, cells, groups)) == len(entries)
-    ]
+    """Over the places at which every entry has a complete cell; None where there is none, or one entry only.
+
+    Entries that show the same runs everywhere are one.
+    """
+    shown: dict[Entry, list[tuple[str, ...]]] = {}
+    for key, cell in cells.items():
+        shown.setdefault(groups[key].place.entry, []).append(cell.wanted_runs)
+    first: dict[frozenset[tuple[str, ...]], Entry] = {}
+    stands_for = {entry: first.setdefault(frozenset(runs), entry) for entry, runs in shown.items()}
+    entries = list(first.values())
+    found = [scores for keys in contests(cells, groups) if len(scores := _by_entry(keys, cells, groups)) == len(shown)]
     if len(entries) < 2 or not found:
         return None
     table = [_ranks([scores[entry] for entry in entries]) for scores in found]
     mean = {entry: statistics.mean([ranks[index] for ranks in table]) or 0.0 for index, entry in enumerate(entries)}
-    return Ranks(mean, len(found), statistics.friedman(table), statistics.nemenyi(len(entries), len(found)))
+    every = {entry: mean[other] for entry, other in stands_for.items()}
+    return Ranks(every, len(found), statistics.friedman(table), statistics.nemenyi(len(entries), len(found)))
 
 
 def _by_entry(keys: Sequence[Key], cells: Cells, groups: Groups) -> dict[Entry, float]:

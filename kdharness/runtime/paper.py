@@ -183,7 +183,7 @@ def _figure(drawing: "Drawing") -> dict[str, bytes]:
         "% \\usepackage{graphicx}; from another directory: \\graphicspath{{this one/}}",
         r"\begin{figure}[t]",
         r"\centering",
-        rf"\includegraphics[width=\linewidth]{{{path}}}",
+        rf"\includegraphics[width=\linewidth,height=.7\textheight,keepaspectratio]{{{path}}}",
         rf"\caption{{{escape(drawing.caption)}}}",
         rf"\label{{fig:{drawing.name}}}",
         r"\end{figure}",

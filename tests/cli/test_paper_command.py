@@ -97,7 +97,7 @@ def test_figures_are_drawn_or_it_is_said_why_not(kdharness, own, tmp_path):
     assert answer.code == 0 and "not drawn: small, figure 2: no finished run" in answer.err
     (pdf,) = (tmp_path / "p" / "figures").glob("*.pdf")
     assert pdf.read_bytes().startswith(b"%PDF") and b"CreationDate" not in pdf.read_bytes()
-    assert rf"\includegraphics[width=\linewidth]{{figures/{pdf.name}}}" in pdf.with_suffix(".tex").read_text()
+    assert rf"keepaspectratio]{{figures/{pdf.name}}}" in pdf.with_suffix(".tex").read_text()
     named = json.loads((tmp_path / "p" / "manifest.json").read_text())["files"]
     assert {*named, "manifest.json"} == there(tmp_path / "p").keys()
 

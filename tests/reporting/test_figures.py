@@ -62,6 +62,17 @@ def test_a_line_is_the_means_of_the_table_and_its_band_their_deviation():
     assert "Best in bold" not in drawing.caption and "Protocol: 30 epochs" in drawing.caption
 
 
+@pytest.mark.parametrize("lines", [3, 22, 40])
+def test_a_long_legend_stands_beside_its_one_panel(lines):
+    """A page has no room for one that is taller than what it explains."""
+    values = np.arange(6.0).reshape(2, 3)
+    drawn = [Curve(f"method {n}", "", np.arange(1.0, 4), {"test_top1": values + n}) for n in range(lines)]
+    figure = curves(drawn, ["test_top1"], title="small").figure
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == lines
+    assert figure.get_figheight() < (figure.get_figwidth() if lines > 3 else 3) and figure.get_figwidth() <= 6.9
+
+
 def test_names_on_the_axis_are_not_joined():
     pairs = ["resnet20 -> resnet8", "resnet32 + wrn_40_2 -> resnet8"]
     runs = frame(*(seeds("kd", 90.0, 91.0 + n, pair=pair) for n, pair in enumerate(pairs)))

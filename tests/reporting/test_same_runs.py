@@ -36,6 +36,21 @@ def test_runs_are_not_tested_against_themselves() -> None:
     assert "kd and kd again show the same runs: one setting." in table.caption
 
 
+def test_rows_that_show_the_same_runs_are_ranked_as_one() -> None:
+    other = [
+        [one | {"pair": "resnet32 -> resnet8", "run_id": f"{one['run_id']}-other"} for one in each]
+        for each in (NONE, KD, AGAIN, DKD)
+    ]
+    spec = TableSpec(average="rank")
+    twice = build_table(frame(NONE, KD, AGAIN, DKD, *other), spec)
+    once = build_table(frame(NONE, KD, DKD, other[0], other[1], other[3]), spec)
+    assert {twice.rows[at].name: rank for at, (rank, _) in twice.ranks.items()} == {
+        "none": 3.0, "kd": 1.0, "kd again": 1.0, "dkd": 2.0,
+    }  # fmt: skip
+    ranked = [[one for one in table.caption if one.startswith("Rank:")] for table in (twice, once)]
+    assert ranked[0] == ranked[1] and "over 2 pairs" in ranked[0][0] and "Friedman" in ranked[0][0]
+
+
 def test_rows_without_runs_in_common_are_not_said_to_show_the_same() -> None:
     assert not any("same runs" in said for said in build_table(frame(NONE, KD, DKD), TableSpec()).caption)
 

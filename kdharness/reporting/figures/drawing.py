@@ -25,6 +25,11 @@ ACROSS = 4
 PANEL = (2.3, 2.0)
 """Width and height of one panel in inches: three stand in a text's width."""
 
+PAGE = 6.9
+"""Inches across of a page's text in two columns."""
+_LINE = 0.16
+"""Inches from line to line of a legend."""
+
 _COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)), (0, (3, 3)))
@@ -132,12 +137,21 @@ def marked(drawing: Drawing, word: str, sentence: str) -> Drawing:
 
 
 def keyed(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, in space of its own below them."""
+    """One legend for all panels, in space of its own below them; beside them where it would be half as tall and there
+    is room."""
     found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
-    if found:
-        width = max(0.45 + 0.065 * len(label) for label in found)
-        columns = max(1, min(len(found), 4, int(figure.get_figwidth() / width)))
-        figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(len(found) / columns))
+    if not found:
+        return
+    across, down = figure.get_figwidth(), figure.get_figheight()
+    width = max(0.45 + 0.065 * len(label) for label in found)
+    columns = max(1, min(len(found), 4, int(across / width)))
+    beside = min(math.ceil(len(found) * _LINE / down), int((PAGE - across) / width))
+    below = _LINE * math.ceil(len(found) / columns)
+    if below > down / 2 and beside > 0:
+        figure.set_size_inches(across + beside * width, max(down, _LINE * math.ceil(len(found) / beside)))
+        figure.legend(found.values(), found.keys(), loc="outside right upper", ncols=beside)
+    else:
+        figure.set_figheight(down + below)
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
