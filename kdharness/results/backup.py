@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from kdharness.core.errors import BadInput, EnvironmentRefused
 from kdharness.core.records import run_id_of
 from kdharness.results import schema
-from kdharness.results.checksums import COVERED, keys_of
+from kdharness.results.checksums import COVERED, keys_of, metrics_in
 from kdharness.results.database import opened, refusals
 from kdharness.results.encoding import metric_crc, row_crc, setting_of
 from kdharness.results.wanted import setting_row
@@ -97,6 +97,10 @@ def _look(connection: sqlite3.Connection) -> list[str]:
         ):
             if metric_crc(run_id, name, value, nonfinite) != crc:
                 problems.append(f"{name} of run {run_id} is not the number that was committed")
+        kept = set(connection.execute("SELECT run_id, name FROM metrics"))
+        for run_id, names in connection.execute("SELECT run_id, metric_names FROM runs"):
+            lost = [name for name in sorted(metrics_in(names)) if (run_id, name) not in kept]
+            problems += [f"{name} of run {run_id} is lost" for name in lost]
     return problems
 
 

@@ -4,7 +4,9 @@ Whatever a table or figure prints, and no key vouches for, has a CRC-32 beside i
 writes the row. Final metrics have their own, of `encoding`.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, func, select, update
@@ -79,6 +81,22 @@ def refuse_holes(connection: Connection) -> None:
         said = connection.exec_driver_sql(f"PRAGMA {look}('{name}')").scalar()
         if said != "ok":
             raise damaged(f"{name}: {said}")
+
+
+def refuse_lost_metrics(run_id: str, names: str | None, found: Collection[str]) -> None:
+    """Raise EnvironmentRefused where a run lacks one of the final metrics that it is said to have."""
+    lost = sorted(metrics_in(names) - set(found))
+    if lost:
+        raise damaged(f"{', '.join(lost)} of run {run_id} is lost")
+
+
+@lru_cache(maxsize=1024)
+def metrics_in(names: str | None) -> frozenset[str]:
+    """The names that a run's row lists; none where it does not."""
+    try:
+        return frozenset(json.loads(names or "[]"))
+    except (ValueError, TypeError):
+        raise damaged("what metrics a run has cannot be read") from None
 
 
 def keys_of(table: type[schema.Table]) -> list[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, Connection, Integer, Select, String, select, typ
 
 from kdharness.core.records import run_id_of
 from kdharness.results import schema
-from kdharness.results.checksums import COVERED, refuse_changed, refuse_changed_columns, refuse_holes
+from kdharness.results.checksums import COVERED, metrics_in, refuse_changed, refuse_changed_columns, refuse_holes
 from kdharness.results.database import Database, damaged
 from kdharness.results.encoding import among, join_value, listing, metric_crc
 from kdharness.results.studies import study_id_of
@@ -20,6 +20,7 @@ _RUNS = [
     *((table, name) for table in (schema.StudyRun, schema.Run) for name in (*COVERED[table], "crc")),
     (schema.Run, "setting_key"),
     (schema.Run, "seed"),
+    (schema.Run, "metric_names"),
 ]
 """What is read of every label and run of a study, as it is stored."""
 
@@ -44,6 +45,7 @@ def columns(database: Database, study: str, metrics: Collection[str] | None) -> 
         runs, labels = _read(connection, _RUNS, of_runs, texts), _read(connection, _LABELS, of_labels, texts)
         settings = _settings(connection, set(runs[schema.Run, "setting_key"]))
         values = _metrics(connection, study_id, metrics)
+        _refuse_lost(runs[schema.Run, "run_id"], runs[schema.Run, "metric_names"], values, metrics)
         ids = select(schema.StudyRun.run_id).where(asked)
         refuse_changed(connection, schema.Exclusion, schema.Exclusion.run_id.in_(ids))
         exclusions = select(schema.Exclusion.run_id, schema.Exclusion.reason)
@@ -169,6 +171,22 @@ def _metrics(connection: Connection, study_id: int, names: Collection[str] | Non
             raise damaged(f"{name} of run {run_id} is not the number that was committed")
         found.setdefault(name, {})[run_id] = join_value(value, nonfinite)
     return found
+
+
+def _refuse_lost(
+    run_ids: Sequence[str],
+    named: Sequence[str | None],
+    values: Mapping[str, Mapping[str, float]],
+    asked: Collection[str] | None,
+) -> None:
+    """As `refuse_lost_metrics`, of the asked metrics of many runs, most of which have the same."""
+    had = {names: metrics_in(names) for names in set(named)}
+    known = frozenset[str]().union(*had.values())
+    for metric in known if asked is None else known.intersection(asked):
+        found = values.get(metric, {})
+        for run_id, names in zip(run_ids, named, strict=True):
+            if run_id not in found and metric in had[names]:
+                raise damaged(f"{metric} of run {run_id} is lost")
 
 
 def departure(settings: Mapping[str, Any], teacher: str | None) -> str | None:

@@ -201,6 +201,7 @@ def complete(
             weights_sha256=weights_sha256,
             teacher_sha256=teacher_sha256,
             finished_ms=now,
+            metric_names=dumps(sorted(metrics)),
             **NOBODY,
         )
         write_attempt(connection, run_id, lease.fence, outcome="complete", finished_ms=now)

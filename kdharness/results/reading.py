@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, sele
 from kdharness.core.errors import BadInput
 from kdharness.core.records import RunKey, Setting
 from kdharness.results import marks, schema
-from kdharness.results.checksums import refuse_changed, refuse_holes
+from kdharness.results.checksums import refuse_changed, refuse_holes, refuse_lost_metrics
 from kdharness.results.database import Database, damaged
 from kdharness.results.encoding import join_value, known_moment, metric_crc, moment, owner_of, setting_of
 from kdharness.results.leases import is_expired
@@ -226,6 +226,7 @@ def rows_where(connection: Connection, condition: ColumnElement[bool]) -> list[R
     for row in found:
         if row["run_id"] != RunKey(setting_key=row["setting_key"], seed=row["seed"]).run_id:
             raise damaged(f"the run {row['run_id']} has another setting or seed than it was made with")
+        refuse_lost_metrics(row["run_id"], row["metric_names"], metrics.get(row["run_id"], {}))
     parsed: dict[str, Any] = {}  # settings, axes and provenances repeat for every seed
 
     def load(text: str) -> Any:

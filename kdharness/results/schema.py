@@ -120,6 +120,8 @@ class Run(Table):
     finished_ms: Mapped[int | None]
     reason: Mapped[str | None]
     message: Mapped[str | None]
+    metric_names: Mapped[str | None]
+    """JSON list, so that a final metric that is lost is missed; None: not complete."""
     crc: Mapped[int | None]
 
 

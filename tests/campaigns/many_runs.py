@@ -103,8 +103,8 @@ def fill(home: Home, number: int, *, by_verbs: bool) -> None:
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute(
         "UPDATE runs SET state = 'complete', weights_sha256 = ?, attempts = 1, fence = 1, numerics_keys = '[\"n\"]', "
-        "device = 'cpu', started_ms = 1, finished_ms = 2",
-        ("a" * 64,),
+        "device = 'cpu', started_ms = 1, finished_ms = 2, metric_names = ?",
+        ("a" * 64, json.dumps(sorted(metrics(draw)))),
     )
     connection.create_function("row_crc", -1, row_crc, deterministic=True)
     connection.execute(f"UPDATE runs SET crc = row_crc({', '.join(COVERED[schema.Run])})")

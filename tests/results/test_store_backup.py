@@ -101,7 +101,7 @@ def test_damage_is_named(finished, store, damage):
 
 
 UNCOVERED = {
-    "runs": {"setting_key", "seed"},  # the run's id is made of them
+    "runs": {"setting_key", "seed", "metric_names"},  # the run's id is made of them; the metrics are there or missed
     "study_labels": {"study_label_id"},
 }
 """What tables print of these, and another key vouches for."""
@@ -207,6 +207,8 @@ def test_whatever_the_frame_reads_is_covered():
         "UPDATE runs SET numerics_keys = '[\"x\"]'",
         "UPDATE study_runs SET run_id = run_id || 'x' WHERE study_run_id = 1",
         "UPDATE exclusions SET reason = 'none'",
+        "DELETE FROM metrics WHERE name = 'test_top1_last'",
+        "UPDATE runs SET metric_names = '[' WHERE state = 'complete'",
         "UPDATE settings SET distiller = 'kc' WHERE distiller = 'kd'",
         "UPDATE settings SET canonical = x'00'",
         "UPDATE runs SET setting_key = x'00' WHERE run_id IN (SELECT run_id FROM runs LIMIT 1)",
@@ -226,6 +228,30 @@ def test_a_changed_row_gets_into_no_table(everything, store, change):
     with pytest.raises(EnvironmentRefused, match="damaged"):
         opened.columns("mini")
     opened.close()
+
+
+@pytest.mark.parametrize("name", ["test_top1_last", "test_nll"])
+def test_a_number_that_is_lost_is_missed(everything, store, name):
+    """Of those a run is completed with, and of those that an analysis adds later."""
+    run_ids = [row.run_id for row in store.queue("mini")]
+    for run_id in run_ids:
+        store.add_metrics(run_id, {"test_nll": 0.5})
+    assert len(store.columns("mini")["test_nll"]) == len(store.rows("mini")) and look_into(everything) == []
+    store.close()
+    connection = sqlite3.connect(everything)
+    connection.execute("DELETE FROM metrics WHERE name = ? AND run_id = ?", (name, run_ids[0]))
+    connection.commit()
+    connection.close()
+    problem = f"{name} of run {run_ids[0]} is lost"
+    assert look_into(everything) == [problem]
+    opened = open_store(everything.parent, create=False)
+    for read in (opened.columns, opened.rows):
+        with pytest.raises(EnvironmentRefused, match=problem):
+            read("mini")
+    assert opened.columns("mini", {"test_top5_last"}), "it was not asked for"
+    opened.add_metrics(run_ids[0], {"test_ece": 0.1})
+    opened.close()
+    assert look_into(everything) == [problem], "a later write does not vouch for it"
 
 
 def test_a_flipped_bit_never_becomes_a_wrong_number(finished, store, tmp_path):
