@@ -36,7 +36,7 @@ class _Special(Protocol):
 
 
 @cache
-def _student() -> _Special | None:
+def _special() -> _Special | None:
     """Distributions: `stdtr` Student's CDF, `stdtrit` its inverse, `ndtr` the normal's, `bdtr` the binomial's, `chdtrc`
     what chi square's leaves above."""
     try:
@@ -62,7 +62,7 @@ def _without_blas_threads() -> Iterator[None]:
 
 def available() -> bool:
     """Whether intervals and p-values can be computed here."""
-    return _student() is not None
+    return _special() is not None
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -97,8 +97,8 @@ def welch(values: Sequence[float], others: Sequence[float]) -> float | None:
 
     None below two values on either side, without scipy, and where neither side varies at all.
     """
-    student = _student()
-    if student is None or len(values) < 2 or len(others) < 2:
+    special = _special()
+    if special is None or len(values) < 2 or len(others) < 2:
         return None
     one = _square(std(values)) / len(values)
     two = _square(std(others)) / len(others)
@@ -106,7 +106,7 @@ def welch(values: Sequence[float], others: Sequence[float]) -> float | None:
         return None
     t = (math.fsum(values) / len(values) - math.fsum(others) / len(others)) / math.sqrt(one + two)
     df = (one + two) ** 2 / (one**2 / (len(values) - 1) + two**2 / (len(others) - 1))
-    return 2.0 * float(student.stdtr(df, -abs(t)))
+    return 2.0 * float(special.stdtr(df, -abs(t)))
 
 
 def half_width(values: Sequence[float], kind: Spread) -> float | None:
@@ -126,18 +126,18 @@ def paired(values: Sequence[float], others: Sequence[float]) -> float | None:
     None below two pairs, without scipy, and where all differences are the same.
     """
     differences = [one - other for one, other in zip(values, others, strict=True)]
-    student, spread = _student(), std(differences)
-    if student is None or not spread:
+    special, spread = _special(), std(differences)
+    if special is None or not spread:
         return None
     t = math.fsum(differences) / len(differences) / (spread / math.sqrt(len(differences)))
-    return 2.0 * float(student.stdtr(len(differences) - 1, -abs(t)))
+    return 2.0 * float(special.stdtr(len(differences) - 1, -abs(t)))
 
 
 @cache
 def critical_t(df: int, level: float = 0.95) -> float | None:
     """The two-sided bound of Student's t; None without scipy."""
-    student = _student()
-    return None if student is None else float(student.stdtrit(df, (1 + level) / 2))
+    special = _special()
+    return None if special is None else float(special.stdtrit(df, (1 + level) / 2))
 
 
 def hedges_g(values: Sequence[float], others: Sequence[float]) -> float | None:
@@ -145,7 +145,7 @@ def hedges_g(values: Sequence[float], others: Sequence[float]) -> float | None:
 
     None below two values on either side, without scipy, and where neither side varies.
     """
-    special = _student()
+    special = _special()
     if special is None or len(values) < 2 or len(others) < 2:
         return None
     df = len(values) + len(others) - 2
@@ -175,7 +175,7 @@ def friedman(ranks: Sequence[Sequence[float]]) -> float | None:
     By chi square, in the form that holds with ties too (Conover, Practical Nonparametric Statistics, 1999, section
     5.8). None below three entries or two places, where all are alike, and without scipy.
     """
-    special = _student()
+    special = _special()
     if special is None or len(ranks) < 2 or len(ranks[0]) < 3 or all(len(set(row)) == 1 for row in ranks):
         return None
     middle = (len(ranks[0]) + 1) / 2
@@ -189,7 +189,7 @@ def nemenyi(entries: int, places: int, level: float = 0.05) -> float | None:
 
     Demšar, JMLR 2006, section 3.2.2. None without scipy.
     """
-    special = _student()
+    special = _special()
     if special is None:
         return None
     q = _range_quantile(special, 1 - level, entries) / math.sqrt(2)
@@ -218,7 +218,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
     The binomial test of `first_only` among both at 1/2. Raises EnvironmentRefused without scipy.
     """
-    special = _student()
+    special = _special()
     if special is None:
         raise EnvironmentRefused("McNemar's test needs scipy", remedy='pip install "kdharness[report]"')
     both = first_only + second_only
@@ -231,7 +231,7 @@ def optimism(settings: int) -> float | None:
 
     The integral of 1 - Phi^N - (1 - Phi)^N over x > 0, by the trapezoid rule. None without scipy.
     """
-    special = _student()
+    special = _special()
     if special is None:
         return None
     step = 0.01

@@ -23,7 +23,7 @@ from .frames import quickstart
 @pytest.fixture
 def without_scipy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "scipy.special", None)
-    cached = (statistics._student, statistics.critical_t, statistics.optimism)
+    cached = (statistics._special, statistics.critical_t, statistics.optimism)
     for function in cached:
         function.cache_clear()
     yield
