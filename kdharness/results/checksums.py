@@ -72,9 +72,9 @@ def refuse_holes(connection: Connection) -> None:
     """Raise EnvironmentRefused where a page or an index has lost rows of the tables that reports read.
 
     A row that is not found has no checksum that could be wrong. Runs and settings are asked for by their keys, and who
-    reads them misses one that is lost: their other indexes are not looked at.
+    reads them misses one that is lost: their other indexes are not looked at. A run names its metrics.
     """
-    looks = dict.fromkeys((schema.Study, schema.StudyRun, schema.StudyLabel, schema.Metric), "integrity_check")
+    looks = dict.fromkeys((schema.Study, schema.StudyRun, schema.StudyLabel, schema.Exclusion), "integrity_check")
     looks |= dict.fromkeys((schema.Run, schema.Setting), "quick_check")
     for table, look in looks.items():
         name = table.__tablename__
