@@ -97,7 +97,12 @@ def report(
         PlusMinus | None, typer.Option(help="Behind ±: standard deviation, its error, 95 % interval.")
     ] = None,
     bold: Annotated[Bold | None, typer.Option(help="The best, or all that a test does not tell from it.")] = None,
-    delta: Annotated[Deltas | None, typer.Option(help="Differences beside the cells, or in rows under them.")] = None,
+    delta: Annotated[
+        Deltas | None,
+        typer.Option(
+            help="Differences beside the cells, or those to the row that each is `against` in rows under them."
+        ),
+    ] = None,
     rank: Annotated[bool | None, typer.Option("--rank", help="A column of mean ranks over pairs.")] = None,
     strict_numerics: Annotated[
         bool | None, typer.Option("--strict-numerics", help="Different devices or versions in different cells.")

@@ -1,10 +1,11 @@
 """The footnotes of a table: what must be said of single cells, and of their teachers."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdharness.core.analyses import is_analysis_metric
 from kdharness.core.records import Smoke
 from kdharness.reporting import names
 from kdharness.reporting.cells import Cells, Groups
@@ -20,7 +21,7 @@ APART = 0.3
 """Points between our teacher and the paper's from which a head says so."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_UNFINISHED = ("waiting", "running", "complete")
+_UNFINISHED = {"waiting", "running", "complete"}
 
 
 @dataclass
@@ -64,17 +65,17 @@ def footnotes(
     """The cells with their marks, and the note on runs that are lost; the other notes are in `marks`."""
     usual = _usual_recipes(groups)
     noted: Cells = {}
-    lost: Counter[str] = Counter()
+    lost: dict[str, Run] = {}
     for key, cell in cells.items():
         runs = groups[key].runs
         notes = []
-        gone = {state: count for state, count in cell.states.items() if state not in _UNFINISHED}
-        lost.update(gone)
-        if gone:
+        if not _UNFINISHED.issuperset(cell.states):
+            lost |= {run.run_id: run for run in runs if run.standing not in _UNFINISHED}
             notes.append(LOST)
         if 0 < cell.n < cell.states.get("complete", 0):
+            unmeasured = "were not analysed (kdharness evaluate) or " if is_analysis_metric(cell.metric) else ""
             notes.append(
-                marks.of("some finished runs have no finite value of this metric and are left out of the mean")
+                marks.of(f"some finished runs {unmeasured}have no finite value of this metric and are not in the mean")
             )
         finished = [run for run in runs if run.value is not None]
         if len({run.numerics_key for run in finished if run.numerics_key}) > 1:
@@ -94,25 +95,32 @@ def footnotes(
             notes.append(
                 marks.of(f"{runs[0].unpublished} released no constants for this pair: its general ones stand here")
             )
-        noted[key] = cell._replace(notes=tuple(notes)) if notes else cell
-    return noted, (_lost(lost, groups),) if lost else ()
+        noted[key] = cell._replace(notes=_in_order(notes)) if notes else cell
+    return noted, (_lost(list(lost.values())),) if lost else ()
+
+
+def _in_order(marks: Sequence[str]) -> tuple[str, ...]:
+    """The dagger, then a to z, aa, ab, ..."""
+    return tuple(sorted(marks, key=lambda mark: (mark != LOST, len(mark), mark)))
 
 
 def _guessing(cell: Cell, dataset: str) -> str:
-    """That the mean, or some of the runs, are not above what guesses reach: they have learnt nothing."""
+    """That runs are not above what guesses reach: they have learnt nothing."""
     guess = chance(dataset, cell.metric)
     if guess is None or cell.mean is None:
         return ""
     there = sum(value <= guess.highest for value in cell.values)
-    who = "" if cell.mean <= guess.highest else f"{there} of {cell.n} runs "
+    who = "" if there == cell.n else f"{there} of {cell.n} runs "
     return f"{who}at chance level ({guess.level:.1f} %)" if there else ""
 
 
-def _lost(lost: Mapping[str, int], groups: Groups) -> Footnote:
+def _lost(runs: Sequence[Run]) -> Footnote:
+    """A run of several cells is one."""
+    lost = Counter(run.standing for run in runs)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(lost.items()))
     what = "not all runs count" if "excluded" in lost else "not all runs ended well"
     text = f"{what} ({counts}): mean of the others that are finished, ranked below complete cells."
-    reasons = Counter(run.excluded for group in groups.values() for run in group.runs if run.excluded)
+    reasons = Counter(run.excluded for run in runs if run.excluded)
     if reasons:
         text += " Excluded: " + "; ".join(
             f"{reason} ({count} runs)" if count > 1 else str(reason) for reason, count in reasons.items()

@@ -66,7 +66,11 @@ class Layout:
         for side, placed in (("rows", spec.rows), ("columns", spec.columns)):
             if placed not in SIDES and placed not in axes and placed not in labelled:
                 known = ", ".join([*SIDES, *sorted(labelled)])
-                raise BadInput(f"a table cannot have {side}: {placed!r}", remedy=f"It can have: {known}.")
+                whole = placed.rpartition(".")[0]
+                only = (
+                    f" Axes are those of rows that it shows: `--row {whole!r}` adds one." if whole and spec.only else ""
+                )
+                raise BadInput(f"a table cannot have {side}: {placed!r}", remedy=f"It can have: {known}.{only}")
         if spec.rows == spec.columns:
             raise BadInput(f"a table cannot have {spec.rows!r} in its rows and in its columns")
         self.placed = {labelled.get(side, side) for side in (spec.rows, spec.columns)} - set(SIDES)

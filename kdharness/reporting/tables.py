@@ -62,6 +62,13 @@ def build_table(
     groups: Groups = {}
     for metric in metrics:
         groups |= split(runs[metric], layout, metric, plain=metric in costs)
+    alone = alone_accuracies(chain.from_iterable(known[metrics[0]])) if metrics[0] == TEACHER_METRIC else {}
+    rows = heads(groups, "rows", spec, teachers, alone)
+    columns = heads(groups, "columns", spec, teachers, alone)
+    row_at = {(head.panel, head.name): index for index, head in enumerate(rows)}
+    column_at = {head.name: index for index, head in enumerate(columns)}
+    at = {key: (row_at[key[0], key[1]], column_at[key[2]]) for key in groups}
+    groups = {key: groups[key] for key in sorted(at, key=at.__getitem__)}  # as they are read, so that marks are too
     baseline = baseline_of(spec.baseline, groups)
     cells = compare({key: cell(group) for key, group in groups.items()}, groups, baseline, paired=paired)
     cells = rank(cells, groups, spec, paired=paired)
@@ -70,14 +77,9 @@ def build_table(
     in_print = as_printed(groups, smoke) if smoke is not None else groups
     cells = set_beside(cells, in_print, printed, marks)
     cells, lost = footnotes.footnotes(cells, groups, teachers, marks)
-    alone = alone_accuracies(chain.from_iterable(known[metrics[0]])) if metrics[0] == TEACHER_METRIC else {}
-    rows = heads(groups, "rows", spec, teachers, alone)
-    columns = heads(groups, "columns", spec, teachers, alone)
-    row_at = {(head.panel, head.name): index for index, head in enumerate(rows)}
-    column_at = {head.name: index for index, head in enumerate(columns)}
     ranks = mean_ranks(cells, groups) if spec.average else None
     by_row = {
-        row_at[key[0], key[1]]: (ranks.mean[group.place.entry], ranks.places)
+        at[key][0]: (ranks.mean[group.place.entry], ranks.places)
         for key, group in groups.items()
         if ranks is not None and spec.rows == "distiller"
     }
@@ -89,7 +91,7 @@ def build_table(
         dataset=", ".join(sorted({run.dataset for run in shown})),
         rows=tuple(rows),
         columns=tuple(columns),
-        cells={(row_at[one.panel, one.row], column_at[one.column]): one for one in cells.values()},
+        cells={at[key]: cell for key, cell in cells.items()},
         baseline=entry_name(baseline) if baseline else None,
         published=spec.published,
         ranks=by_row,

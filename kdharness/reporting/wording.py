@@ -67,7 +67,7 @@ def caption(
         sentences.append("Runs of a search: trained without the validation images that they are judged by.")
     sentences += _marks(table, spec)
     sentences += _differences(table, paired=paired)
-    sentences += _ranks(ranks) if ranks is not None and table.ranks else []
+    sentences += _ranks(table, spec, ranks)
     sentences += _printed(table, spec)
     sentences += _of_heads(table)
     sentences.append(_protocol(runs))
@@ -115,14 +115,19 @@ def _differences(table: Table, *, paired: bool) -> list[str]:
     return said
 
 
-def _ranks(ranks: Ranks) -> list[str]:
+def _ranks(table: Table, spec: TableSpec, ranks: Ranks | None) -> list[str]:
+    if ranks is None or not table.ranks:
+        missing = "no pair has finished runs of all rows" if spec.rows == "distiller" else "the rows are no methods"
+        return [f"No ranks: {missing}."] if spec.average else []
     places = f"{ranks.places} pair{'s' if ranks.places > 1 else ''}"
     said = f"Rank: mean rank over {places} that all rows have, 1 is best."
     if ranks.p_value is not None:
         said += f" Friedman's test that all are alike: p = {ranks.p_value:.2g}."
     if ranks.critical is not None and ranks.p_value is not None:
         said += f" Mean ranks further apart than {ranks.critical:.2f} differ at 0.05 (Nemenyi)."
-    return [said + " Pairs share teachers, so they are not independent: read both tests as generous."]
+    if ranks.p_value is not None:
+        said += " Pairs share teachers, so they are not independent: read both tests as generous."
+    return [said]
 
 
 def _printed(table: Table, spec: TableSpec) -> list[str]:
@@ -205,7 +210,7 @@ def _revealed(table: Table, runs: Sequence[Run], tried: Tried) -> list[str]:
         return []
     expected = factor * math.sqrt(math.fsum(variances) / len(variances))
     return [
-        f"Up to {most} settings of one row and pair had their test score revealed "
+        f"Up to {most} settings of one row and pair had their test score revealed, in whichever study "
         f"({', '.join(rows)}): a row picked as the best of {most} settings on test is expected to flatter by "
         f"{expected:.2f} points if all are alike."
     ]

@@ -76,15 +76,24 @@ def evaluate_runs(
     """Analyse one run after the other; what is stored already is not computed again, unless `again`.
 
     Raises EnvironmentRefused where a library, images or weights are not here, or where the kept weights do not give
-    the accuracy that the run ended with.
+    the accuracy that the run ended with; before the first run UnknownName for a method or student that is not here.
     """
     require_libraries(asked)
-    shelf = None
+    missing = {run_id: [one for one in asked if again or not _path(home, run_id, one).exists()] for run_id in run_ids}
+    _require_methods([store.run(run_id) for run_id in run_ids if missing[run_id]])
+    shelf = _shelf(home, store, data) if any(missing.values()) else None
     for run_id in run_ids:
-        missing = [one for one in asked if again or not _path(home, run_id, one).exists()]
-        if missing and shelf is None:
-            shelf = _shelf(home, store, data)
-        yield _analyse(home, store, shelf, store.run(run_id), asked, missing, again)
+        yield _analyse(home, store, shelf, store.run(run_id), asked, missing[run_id], again)
+
+
+def _require_methods(runs: Sequence[RunRow]) -> None:
+    """Raise UnknownName where a run's method or student is in a plug-in that was not named."""
+    from kdharness.distillers.sums import canonical_method
+    from kdharness.models.registry import MODELS
+
+    for distiller, student in {(run.setting.distiller, run.setting.student) for run in runs}:
+        canonical_method(distiller)
+        MODELS.canonical(student)
 
 
 def _shelf(home: Home, store: Store, data: Path) -> "Shelf":

@@ -55,7 +55,7 @@ def study_tables(
     if failed is not None:
         failed += reasons
     said = {
-        only: tuple(sentence for study in studies for sentence in _budgets(store, study, columns, only))
+        only: tuple(dict.fromkeys(one for study in studies for one in _budgets(store, study, columns, only)))
         for only in {spec.only for spec, _ in made}
     }
     return [replace(table, caption=(*table.caption, *said[spec.only])) for spec, table in made]

@@ -169,6 +169,24 @@ def test_hours_are_those_of_devices_and_not_of_runs() -> None:
     assert r"A100 & 1.00 & 0 & 3.50 & 0.5000 & 0 & 5.00 & 4 \\" in said
 
 
+@pytest.mark.parametrize(
+    ("milestones", "said"),
+    [
+        ((150, 180, 210), "multiplied by 0.1 after epochs 150, 180 and 210."),
+        ((200, 200, 210), "multiplied by 0.01 after epoch 200 and by 0.1 after epoch 210."),
+        ((150, 240), "multiplied by 0.1 after epoch 150."),  # after the last epoch nothing is left to train
+        ((240, 240), "constant."),
+    ],
+)
+def test_the_setup_says_which_drops_of_the_learning_rate_were_trained_with(milestones: Any, said: str) -> None:
+    recipe = SGD.model_copy(update={"milestones": milestones})
+    setup = Setup(
+        datasets=(), students=(Trained("KD", "resnet8x4", recipe),), teachers=(), imported=(), seeds=(0,), paired=False,
+        selects=("last",), spreads=("std",), tested=False,
+    )  # fmt: skip
+    assert f"The learning rate is 0.05, {said}" in paragraph(setup)
+
+
 def test_the_setup_says_who_departs_from_what_is_usual() -> None:
     setup = Setup(
         datasets=("cifar100", "digits", "/home/me/birds (folder)", "synthetic"),

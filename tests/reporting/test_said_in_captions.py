@@ -28,8 +28,10 @@ def said(table: Table) -> str:
 def test_a_row_that_learnt_nothing_has_a_footnote() -> None:
     runs = [seeds("kd", 96.0, 96.5, 96.2), seeds("gone", 10.0, 8.2, 13.9, row=1), seeds("once", 95.0, 10.3, row=2)]
     table = build_table(frame(*runs), TableSpec())
-    assert noted(table, "gone") == ["at chance level (10.0 %)."] and noted(table, "kd") == []
+    assert noted(table, "gone") == ["2 of 3 runs at chance level (10.0 %)."] and noted(table, "kd") == []
     assert noted(table, "once") == ["1 of 2 runs at chance level (10.0 %)."]
+    all_of_them = build_table(frame(seeds("gone", 10.0, 8.2)), TableSpec())
+    assert noted(all_of_them, "gone") == ["at chance level (10.0 %)."]
     assert r"\textsuperscript{a}" in render(table, "latex") and "at chance level (10.0 %)" in render(table, "html")
     nowhere = build_table(frame(seeds("kd", 0.1, dataset="mine")), TableSpec())
     assert noted(nowhere, "kd") == []  # how many classes it has is not known
@@ -73,7 +75,7 @@ def test_the_ledger_counts_what_one_row_tried_and_not_the_other_rows_of_its_meth
     assert tried(both, {method: 2}) == {"KD": 1, "KD+LS": 1} and tried(both, {method: 4}) == {"KD": 3, "KD+LS": 3}
     assert "flatter" not in said(build_table(both, TableSpec(), tried=tried(both, {method: 2})))
     some = build_table(both, TableSpec(only=("KD",)), tried=tried(both, {method: 4}))
-    assert "Up to 3 settings of one row and pair had their test score revealed (KD)" in said(some)
+    assert "Up to 3 settings of one row and pair had their test score revealed, in whichever study (KD)" in said(some)
     axis = [seeds("T", 96.0 + t, 96.4 + t, distiller="kd", constants={"t": t}, axes={"t": t}) for t in (0.1, 0.2, 0.3)]
     unfinished = seeds("later", None, distiller="kd", constants={"T": 9.0})
     assert tried(frame(kd, *axis, unfinished), {method: 4}) == {"KD": 1, "T": 3}

@@ -62,6 +62,25 @@ def test_a_run_that_misses_is_counted_once_however_often_it_stands_in_the_table(
     assert "1 of 6 runs are not in the means (n/asked for)." in said
 
 
+def test_an_excluded_run_of_two_pairs_is_one_run() -> None:
+    pairs = ("resnet20 -> resnet8", "resnet32 -> resnet8")
+    data = frame(*([one | {"pair": pair, "setting_key": "alone"} for one in NONE] for pair in pairs))
+    data["excluded"] = ["a wrong folder" if run_id == data["run_id"][0] else None for run_id in data["run_id"]]
+    table = build_table(data, TableSpec())
+    (note,) = table.footnotes
+    assert "(1 excluded)" in note.text and note.text.endswith("Excluded: a wrong folder.")
+    assert [cell.notes for cell in table.cells.values()] == [("†",), ("†",)]
+
+
+def test_a_finished_run_that_was_not_analysed_is_said_to_be() -> None:
+    data = frame(NONE, KD)
+    data["test_ece"] = [0.1, None, 0.2, *[None] * 3]
+    for metric, said in (("test_ece", "were not analysed (kdharness evaluate) or "), ("test_top1", "")):
+        data["test_top1_last"] = data["test_ece"]
+        notes = [one.text for one in build_table(data, TableSpec(metric=metric)).footnotes]
+        assert f"some finished runs {said}have no finite value of this metric and are not in the mean." in notes
+
+
 def test_a_metric_that_is_not_measured_yet_leaves_its_column_empty_beside_others() -> None:
     data = frame(NONE, KD)
     table = build_table(data, TableSpec(metric="test_top1", costs=("train_extra_parameters",)))

@@ -89,6 +89,32 @@ def test_mean_ranks_over_pairs() -> None:
     assert build_table(gap, TableSpec(average="rank")).ranks[0] == (3.5, 1)  # fitnet has one pair only
 
 
+def test_ranks_that_were_asked_for_and_are_not_there_are_told() -> None:
+    turned = build_table(several(), TableSpec(rows="pair", columns="distiller", average="rank"))
+    assert turned.ranks == {} and "No ranks: the rows are no methods." in turned.caption
+    apart = frame(seeds("none", 70.0, 71.0, pair=PAIRS[0]), seeds("kd", 70.0, 71.0, row=1, pair=PAIRS[1]))
+    assert "No ranks: no pair has finished runs of all rows." in build_table(apart, TableSpec(average="rank")).caption
+    one = build_table(frame(seeds("none", 70.0), seeds("kd", 71.0, row=1)), TableSpec(average="rank"))
+    assert "Rank: mean rank over 1 pair that all rows have, 1 is best." in one.caption  # no test, none to be warned of
+
+
+def test_marks_are_in_the_order_of_reading() -> None:
+    """Whatever the order of the runs: row by row, and in a cell from a to z."""
+    own: dict[str, Any] = {"recipe": {"epochs": 9}}
+    runs = [
+        seeds("none", 70.0, 71.0, pair=PAIRS[0], row=0),
+        seeds("kd", 70.0, 71.0, pair=PAIRS[0], row=1, unpublished="ls"),
+        seeds("none", 70.0, 71.0, pair=PAIRS[1], row=0),
+        seeds("kd", 70.0, 71.0, pair=PAIRS[1], row=1),
+        seeds("dkd", 70.0, 71.0, pair=PAIRS[1], row=2, unpublished="ls", **own),
+        seeds("at", 70.0, 71.0, pair=PAIRS[1], row=3),
+        seeds("none again", 70.0, 71.0, pair=PAIRS[1], row=-1, **own),
+    ]
+    table = build_table(frame(*runs), TableSpec())
+    assert [cell.notes for cell in table.cells.values() if cell.notes] == [("a",), ("b",), ("a", "b")]
+    assert list(table.cells) == sorted(table.cells) and [note.mark for note in table.footnotes] == ["a", "b"]
+
+
 def test_differences_in_rows_have_the_colours_of_logit_standardization() -> None:
     data = frame(
         seeds("kd", 70.0, 70.2), seeds("KD+LS", 73.0, 73.2, row=1, against="kd"),

@@ -6,9 +6,10 @@ import torch
 from tiny_study import ask, wanted
 
 from kdharness.core.analyses import ANALYSES, Analysis
-from kdharness.core.errors import BadInput, EnvironmentRefused
+from kdharness.core.errors import BadInput, EnvironmentRefused, UnknownName
 from kdharness.core.home import Home
 from kdharness.core.records import Execution
+from kdharness.distillers.registry import DISTILLERS
 from kdharness.results.store import Store
 from kdharness.runtime.evaluating import evaluate_runs, finished_runs
 from kdharness.runtime.job import run_job
@@ -97,6 +98,16 @@ def test_a_student_judged_with_its_adapters_cannot_be_rebuilt(trained, monkeypat
     found = analysed(trained, "kd0", "calibration", "cost", again=True)
     assert "judges its student together with" in found.skipped["calibration"]
     assert found.computed == ("cost",) and found.metrics["train_extra_parameters"] == 2  # what it costs is no secret
+
+
+def test_a_method_that_is_not_here_is_told_before_the_first_run(trained, monkeypatch):
+    """Its plug-in was not named."""
+    home, store, ids = trained
+    known = set(store.run(ids["none0"]).metrics)
+    monkeypatch.setattr(DISTILLERS, "_aliases", {name: name for name in DISTILLERS if name != "kd"})
+    with pytest.raises(UnknownName, match="unknown distiller 'kd'") as error:
+        next(evaluate_runs(home, store, [ids["none0"], ids["kd0"]], [Analysis.parse("entropy")], data=home, again=True))
+    assert "--plugin" in error.value.remedy and set(store.run(ids["none0"]).metrics) == known
 
 
 def test_damaged_weights_store_nothing(trained):

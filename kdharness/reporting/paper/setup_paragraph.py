@@ -146,9 +146,11 @@ def _course(recipe: Recipe) -> str:
     warmup = f"after {_epochs(recipe.warmup_epochs)} of linear warm-up " if recipe.warmup_epochs else ""
     if recipe.schedule == "cosine":
         return f"{warmup}following a cosine to {recipe.final_lr:g}"
-    if not recipe.milestones:
-        return f"{warmup}constant"
-    return f"{warmup}multiplied by {recipe.lr_decay:g} after epoch{_s(recipe.milestones)} {_listed(recipe.milestones)}"
+    drops: dict[float, list[int]] = {}
+    for epoch, times in Counter(one for one in recipe.milestones if one < recipe.epochs).items():
+        drops.setdefault(recipe.lr_decay**times, []).append(epoch)
+    said = [f"by {factor:g} after epoch{_s(epochs)} {_listed(epochs)}" for factor, epochs in drops.items()]
+    return warmup + (f"multiplied {' and '.join(said)}" if said else "constant")
 
 
 class _Varying:
