@@ -11,7 +11,7 @@ from kdharness.study.cost import Known, kept_mib, known, run_seconds, working_mi
 from kdharness.study.expand import Expansion
 from kdharness.study.fitting import Fitting, fit
 from kdharness.study.images import missing_images
-from kdharness.study.power import SPREAD, smallest_difference
+from kdharness.study.power import SPREAD, measured_spread, smallest_difference
 from kdharness.study.resolve import label_of
 from kdharness.study.rows import rows
 from kdharness.study.teachers import TEACHER, TeacherSource
@@ -75,6 +75,8 @@ class Plan:
     """Points between two rows that this many seeds find in 80 % of cases; None for one seed."""
     spread: float
     """Run-to-run standard deviation that it supposes, in points."""
+    spread_runs: int
+    """Finished runs of this study that it is of; 0: as CIFAR-100 students have it."""
     missing: list[str]
     """What is not here; `run` refuses until it is."""
     warnings: list[str]
@@ -92,6 +94,8 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1, hour
     runs = list({run.run_id: run for run in expansion.wanted}.values())
     missing = [run for run in runs if run.run_id not in facts.complete]
     known_images = not missing_images(expansion.dataset)
+    finals = {run.setting.key for run in runs if run.purpose == "final"}
+    spread, spread_runs = (measured_spread(store, finals) if store is not None else None) or (SPREAD, 0)
     return Plan(
         study=expansion.study.name,
         dataset=expansion.study.spec.dataset_title,
@@ -112,8 +116,9 @@ def make_plan(expansion: Expansion, store: Store | None, *, slots: int = 1, hour
         seconds=_seconds(expansion, missing, facts, slots) if known_images else None,
         measured_runs=facts.measured,
         disk_mib=_disk(expansion, missing, slots) if known_images else None,
-        smallest_difference=smallest_difference(len(expansion.study.spec.seed_list)),
-        spread=SPREAD,
+        smallest_difference=smallest_difference(len(expansion.study.spec.seed_list), spread),
+        spread=spread,
+        spread_runs=spread_runs,
         missing=list(expansion.missing),
         warnings=list(expansion.warnings),
         changed=changed_methods(store, expansion.study.name, missing) if store is not None else [],
@@ -229,9 +234,10 @@ def render_plan(plan: Plan) -> str:
     if plan.smallest_difference is None:
         lines.append("seeds     one seed has no spread: no difference can be shown")
     else:
+        whose = f", that of {plan.spread_runs} finished runs here" if plan.spread_runs else ""
         lines.append(
             f"seeds     {len(plan.seeds)} find a difference of {plan.smallest_difference:.2f} points between two rows "
-            f"in 80 % of cases (at a run-to-run standard deviation of {plan.spread})"
+            f"in 80 % of cases (at a run-to-run standard deviation of {plan.spread:.2f}{whose})"
         )
     lines += [f"changed   {what}" for what in plan.changed]
     lines += [f"missing   {what}" for what in plan.missing]

@@ -1,12 +1,39 @@
 """The smallest difference of two rows that a number of seeds can show."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+from kdharness.results.store import Store
 
 SPREAD = 0.25
 """Run-to-run standard deviation of a final accuracy in points, as CIFAR-100 students have it."""
 _LEVEL = 0.05
 _POWER = 0.8
+
+
+_ENOUGH = 10
+"""Degrees of freedom from which the finished runs say what the spread is."""
+
+
+def measured_spread(store: Store, settings: Collection[str]) -> tuple[float, int] | None:
+    """The pooled standard deviation of final test accuracies within these settings, and of how many runs.
+
+    None where too few of them are finished.
+    """
+    _, found = store.query(
+        "SELECT setting_key, value FROM runs JOIN metrics USING (run_id) "
+        "WHERE state = 'complete' AND name = 'test_top1_last' AND value IS NOT NULL"
+    )
+    values: dict[str, list[float]] = {}
+    for key, value in found:
+        if key in settings:
+            values.setdefault(key, []).append(value)
+    several = [each for each in values.values() if len(each) > 1]
+    runs = sum(map(len, several))
+    if runs - len(several) < _ENOUGH:
+        return None
+    squares = math.fsum((value - math.fsum(each) / len(each)) ** 2 for each in several for value in each)
+    return math.sqrt(squares / (runs - len(several))), runs
 
 
 def smallest_difference(seeds: int, spread: float = SPREAD) -> float | None:

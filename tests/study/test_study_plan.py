@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fake_search import SEARCHED
-from study_texts import SOUND, expanded
+from study_texts import SOUND, change, expanded
 
 from kdharness.core.home import Home
 from kdharness.results.owner import Owner
@@ -16,13 +16,13 @@ from kdharness.study.power import smallest_difference
 
 
 class FakeStore:
-    """Answers what is finished, and that no method has changed."""
+    """Answers what is finished; that no method has changed, and no accuracy is known."""
 
     def __init__(self, rows: list[tuple]) -> None:
         self.rows = rows
 
     def query(self, sql: str, limit: int | None = None, **values: str) -> tuple[list[str], list[tuple]]:
-        return [], [] if "distiller_revision" in sql else self.rows
+        return [], [] if "distiller_revision" in sql or "metrics" in sql else self.rows
 
 
 def test_a_fresh_plan_counts_settings_runs_and_missing_teachers() -> None:
@@ -92,6 +92,21 @@ def test_what_seeds_can_show_equals_the_simulation() -> None:
     for seeds, points in ((3, 0.77), (5, 0.51), (10, 0.34)):  # simulated at a standard deviation of 0.25 points
         assert smallest_difference(seeds) == pytest.approx(points, abs=0.01)
     assert smallest_difference(4, 0.5) == pytest.approx(2 * (smallest_difference(4, 0.25) or 0))
+
+
+def test_the_spread_is_that_of_the_finished_runs_once_they_are_enough(tmp_path: Path) -> None:
+    expansion = expanded(change("seeds: 2", "seeds: 5"))
+    store = Store(Home(tmp_path), create=True)
+    store.save_study("sound", SOUND, expansion.wanted, path="study.yaml", spec={})
+    for label, freedom in (("teacher", 0), ("kd", 4), ("none", 8), ("KD+LS", 12)):
+        ids = [run.run_id for run in expansion.wanted if run.label == label]
+        for seed, lease in enumerate(store.claim(ids, Owner.current(), slot="cpu:0") or []):
+            # seeds 0 to 4 around each row's mean: variance 2.5
+            store.complete(lease, {"test_top1_last": 60.0 + freedom + seed}, {}, "a" * 64, None, None)
+        plan = make_plan(expansion, store)
+        assert (plan.spread, plan.spread_runs) == (pytest.approx(2.5**0.5), 15) if freedom > 10 else (0.25, 0)
+    assert plan.smallest_difference == smallest_difference(5, 2.5**0.5)
+    assert "(at a run-to-run standard deviation of 1.58, that of 15 finished runs here)" in render_plan(plan)
 
 
 def test_the_size_of_a_model_is_the_published_one() -> None:
