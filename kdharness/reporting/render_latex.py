@@ -47,9 +47,12 @@ def _floats(written: "Written", label: str, page: Page) -> Lines:
     for number, on_page in enumerate(floats):
         named = [rf"\caption{{{caption}}}", rf"\label{{{label}}}"]
         again = [r"\addtocounter{table}{-1}", rf"\caption{{{escape(table.title)} (continued).}}"]
-        below = notes if on_page is floats[-1] else []
+        below = notes if on_page is floats[-1] or not notes else _NOTES_BELOW
         lines += _float(kind, chosen, again if number else named, on_page, below)
     return lines
+
+
+_NOTES_BELOW = [r"\begin{tablenotes}\footnotesize", r"\item Notes: below the last part.", r"\end{tablenotes}"]
 
 
 def _set(bodies: Sequence[Body], page: Page) -> tuple[str, Size]:

@@ -73,6 +73,19 @@ def test_a_long_legend_stands_beside_its_one_panel(lines):
     assert figure.get_figheight() < (figure.get_figwidth() if lines > 3 else 3) and figure.get_figwidth() <= 6.9
 
 
+def test_rows_of_different_panels_never_look_alike():
+    """They share one legend."""
+    runs = [
+        seeds(label, 90.0 + t, 91.0 + t, row=n, axes={"temperature": t, "recipe.epochs": epochs}, constants={"t": t})
+        for n, (label, epochs) in enumerate([("KD", 1), ("other", 3)])
+        for t in (1.0, 4.0)
+    ]
+    table = build_table(frame(*runs), TableSpec(rows="distiller", columns="temperature"))
+    figure = line(table, axis="temperature").figure
+    looks = [(one.get_label(), one.get_color(), one.get_marker()) for axes in figure.axes for one in axes.lines]
+    assert [label for label, *_ in looks] == ["KD", "other"] and len({look[1:] for look in looks}) == 2
+
+
 def test_names_on_the_axis_are_not_joined():
     pairs = ["resnet20 -> resnet8", "resnet32 + wrn_40_2 -> resnet8"]
     runs = frame(*(seeds("kd", 90.0, 91.0 + n, pair=pair) for n, pair in enumerate(pairs)))

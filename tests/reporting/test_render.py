@@ -213,6 +213,16 @@ def test_a_wide_table_stands_in_parts_that_fit_and_nothing_is_lost(pairs: int, p
         assert [body.count("& rank") for body in bodies] == [0] * (number - 1) + [1]
 
 
+def test_notes_of_several_floats_stand_below_the_last_and_the_others_say_so() -> None:
+    floats = re.findall(r"\\begin\{table\*\}.*?\\end\{table\*\}", render(wide(60), "latex"), flags=re.DOTALL)
+    others = ["Notes: below the last part." in one for one in floats]
+    assert len(floats) > 4 and set(others) == {True, False}
+    for one, other in zip(floats, others, strict=True):
+        assert one.count(r"\begin{tablenotes}") == 1 and ("trained by a recipe of its own" in one) != other
+    bare = replace(wide(60), footnotes=())
+    assert "tablenotes" not in render(bare, "latex")
+
+
 def test_the_columns_of_a_pair_that_are_too_wide_for_a_part_are_cut_too() -> None:
     names = [f"method of a long name {number}" for number in range(3)]
     here = {"against": names[0], "distiller": "kd"}

@@ -61,7 +61,7 @@ def curves(drawn: Sequence[Curve], metrics: Sequence[str], *, title: str) -> Dra
                 )
         one.set_title(pair)
         one.set_xlabel("epoch")
-        one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
+        one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         one.set_ylabel(names.metric(metric))
         one.set_xlim(*_ends([curve.epochs for curve in drawn]))
     keyed(figure, axes)

@@ -1,7 +1,8 @@
 """A metric over one axis of a study: temperature, a loss weight, the batch size, the teacher; a line for each row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -23,8 +24,9 @@ def line(table: Table, *, axis: str) -> Drawing:
     """
     blocks = {head.panel: head.panel_printed for head in table.rows}
     figure, axes = panels(len(blocks), across=3, size=(2.9, 2.3))
+    looks = {name: number for number, name in enumerate(dict.fromkeys(head.printed for head in table.rows))}
     for one, block in zip(axes, blocks, strict=True):
-        _draw(one, table, [index for index, head in enumerate(table.rows) if head.panel == block], axis)
+        _draw(one, table, [index for index, head in enumerate(table.rows) if head.panel == block], axis, looks)
         one.set_title(blocks[block] if len(blocks) > 1 else "")
     axes[0].set_ylabel(names.metric(table.metric))
     keyed(figure, axes)
@@ -36,7 +38,7 @@ def line(table: Table, *, axis: str) -> Drawing:
     return Drawing(f"line-{axis.rpartition('.')[2]}", figure, caption)
 
 
-def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str) -> None:
+def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str, looks: Mapping[str, int]) -> None:
     placed = [(number, head) for number, head in enumerate(table.columns) if head.name != NOTHING]
     values = [number_of(head.name) for _, head in placed]
     numeric = bool(values) and None not in values
@@ -46,10 +48,10 @@ def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str) -> None:
         points = {at: cell for at, cell in cells.items() if cell is not None and cell.mean is not None}
         name = table.rows[row].printed
         if points:
-            _series(axes, points, name, order, len(rows), numeric)
+            _series(axes, points, name, look(looks[name]), order, len(rows), numeric)
         for (at, column), cell in table.cells.items():
             if at == row and table.columns[column].name == NOTHING and cell.mean is not None:
-                axes.axhline(cell.mean, label=name, **{**look(order), "marker": None}, linewidth=0.8)
+                axes.axhline(cell.mean, label=name, **{**look(looks[name]), "marker": None}, linewidth=0.8)
     axes.set_xlabel(names.axis(axis))
     printed = [head.printed.partition("=")[2] or head.printed for _, head in placed]
     if numeric and min(places) > 0 and max(places) / min(places) >= WIDE_RANGE:
@@ -59,18 +61,20 @@ def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str) -> None:
         axes.set_xlim(-0.5, len(placed) - 0.5)
 
 
-def _series(axes: Axes, points: dict[float, Cell], name: str, order: int, of: int, numeric: bool) -> None:
+def _series(
+    axes: Axes, points: dict[float, Cell], name: str, style: dict[str, Any], order: int, of: int, numeric: bool
+) -> None:
     ats = list(points)
     means = [cell.mean or 0.0 for cell in points.values()]
     stds = [cell.std or 0.0 for cell in points.values()]
     if numeric:
-        (drawn,) = axes.plot(ats, means, label=name, **look(order))
+        (drawn,) = axes.plot(ats, means, label=name, **style)
         if any(stds):
             low, high = ([mean + sign * std for mean, std in zip(means, stds, strict=True)] for sign in (-1, 1))
             axes.fill_between(ats, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
         return
     beside = [at + 0.6 * ((order + 0.5) / of - 0.5) for at in ats]
-    axes.errorbar(beside, means, yerr=stds, label=name, capsize=2, **{**look(order), "linestyle": "none"})
+    axes.errorbar(beside, means, yerr=stds, label=name, capsize=2, **{**style, "linestyle": "none"})
 
 
 def number_of(name: str) -> float | None:
