@@ -77,13 +77,13 @@ def footnotes(
             notes.append(
                 marks.of(f"some finished runs {unmeasured}have no finite value of this metric and are not in the mean")
             )
-        finished = [run for run in runs if run.value is not None]
-        if len({run.numerics_key for run in finished if run.numerics_key}) > 1:
+        numerics = {(run.numerics_key, run.mixed_numerics) for run in runs if run.value is not None}
+        if len({key for key, _ in numerics if key}) > 1:
             notes.append(marks.of("runs on different devices or library versions, which may differ in the last bits"))
         guessing = _guessing(cell, runs[0].dataset)
         if guessing:
             notes.append(marks.of(guessing))
-        if any(run.mixed_numerics for run in finished):
+        if any(mixed for _, mixed in numerics):
             notes.append(marks.of("a run's attempts were on different devices or library versions"))
         warming = warming_up(runs[0].constants, runs[0].recipe.get("epochs", 0))
         if warming:
@@ -109,9 +109,11 @@ def _guessing(cell: Cell, dataset: str) -> str:
     guess = chance(dataset, cell.metric)
     if guess is None or cell.mean is None:
         return ""
+    if min(cell.values) > guess.highest:
+        return ""
     there = sum(value <= guess.highest for value in cell.values)
     who = "" if there == cell.n else f"{there} of {cell.n} runs "
-    return f"{who}at chance level ({guess.level:.1f} %)" if there else ""
+    return f"{who}at chance level ({guess.level:.1f} %)"
 
 
 def _lost(runs: Sequence[Run]) -> Footnote:
@@ -168,8 +170,7 @@ def _own_recipe(run: Run, usual: Mapping[str, Any]) -> str:
     """Where a run's recipe departs from the usual one; what an axis of the study varies is in sight already."""
     if any(axis.startswith("recipe.") for axis in run.axes):
         return ""  # a panel of its own, whose axis may move other fields by rule (lr_rule)
-    differing = [field for field in run.recipe if run.recipe[field] != usual.get(field)]
-    return ", ".join(f"{field} {plain(run.recipe[field])}" for field in differing)
+    return ", ".join([f"{field} {plain(value)}" for field, value in run.recipe.items() if usual.get(field) != value])
 
 
 def _several_teachers(groups: Groups, teachers: Mapping[str, Run]) -> str:

@@ -27,7 +27,7 @@ _RUNS = [
 _AT_ONCE = 1000
 """Rows."""
 
-Read = Mapping[tuple[type[schema.Table], str], Sequence[Any]]
+Read = Mapping[tuple[type[schema.Table], str], list[Any]]
 """Column by column."""
 
 
@@ -57,9 +57,11 @@ def columns(database: Database, study: str, metrics: Collection[str] | None) -> 
     places = {one: place for place, one in enumerate(runs[schema.StudyRun, "study_run_id"])}
     if not places.keys() >= set(labels[schema.StudyLabel, "study_run_id"]):
         raise damaged(f"runs of the study {study} are lost")
+    of_run = {name: column for (of, name), column in runs.items() if of is schema.Run}
     shown = [places[one] for one in labels[schema.StudyLabel, "study_run_id"]]
-    of_run = {name: list(map(column.__getitem__, shown)) for (of, name), column in runs.items() if of is schema.Run}
-    of_label = {name: list(column) for (_, name), column in labels.items()}
+    if shown != list(range(len(places))):
+        of_run = {name: list(map(column.__getitem__, shown)) for name, column in of_run.items()}
+    of_label = {name: column for (_, name), column in labels.items()}
     return _finished(study, of_run, of_label, settings, values, excluded)
 
 
