@@ -98,6 +98,16 @@ def test_ranks_that_were_asked_for_and_are_not_there_are_told() -> None:
     assert "Rank: mean rank over 1 pair that all rows have, 1 is best." in one.caption  # no test, none to be warned of
 
 
+def test_an_axis_of_a_row_that_is_not_shown_is_no_side_and_how_to_show_it_is_told() -> None:
+    axis: dict[str, Any] = {"axes": {"temperature": 2.0}}
+    data = frame(seeds("none", 70.0), seeds("KD", 71.0, row=1, **axis))
+    assert build_table(data, TableSpec(rows="KD.temperature", columns="pair")).cells
+    for only, said in ((("none",), "`--row 'KD'` adds one."), ((), "It can have: distiller")):
+        with pytest.raises(BadInput, match="a table cannot have rows") as error:
+            build_table(data, TableSpec(rows="KD.temperature" if only else "KD.weight", only=only))
+        assert said in error.value.remedy and ("adds one" in error.value.remedy) == bool(only)
+
+
 def test_marks_are_in_the_order_of_reading() -> None:
     """Whatever the order of the runs: row by row, and in a cell from a to z."""
     own: dict[str, Any] = {"recipe": {"epochs": 9}}
