@@ -107,9 +107,7 @@ def _in_order(marks: Sequence[str]) -> tuple[str, ...]:
 def _guessing(cell: Cell, dataset: str) -> str:
     """That runs are not above what guesses reach: they have learnt nothing."""
     guess = chance(dataset, cell.metric)
-    if guess is None or cell.mean is None:
-        return ""
-    if min(cell.values) > guess.highest:
+    if guess is None or cell.mean is None or min(cell.values) > guess.highest:
         return ""
     there = sum(value <= guess.highest for value in cell.values)
     who = "" if there == cell.n else f"{there} of {cell.n} runs "

@@ -117,7 +117,8 @@ def _differences(table: Table, *, paired: bool) -> list[str]:
 
 def _ranks(table: Table, spec: TableSpec, ranks: Ranks | None) -> list[str]:
     if ranks is None or not table.ranks:
-        missing = "no pair has finished runs of all rows" if spec.rows == "distiller" else "the rows are no methods"
+        missing = "no pair has finished runs of all rows" if len(table.rows) > 1 else "there is one row"
+        missing = missing if spec.rows == "distiller" else "the rows are no methods"
         return [f"No ranks: {missing}."] if spec.average else []
     places = f"{ranks.places} pair{'s' if ranks.places > 1 else ''}"
     said = f"Rank: mean rank over {places} that all rows have, 1 is best."

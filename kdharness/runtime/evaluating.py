@@ -80,8 +80,10 @@ def evaluate_runs(
     """
     require_libraries(asked)
     missing = {run_id: [one for one in asked if again or not _path(home, run_id, one).exists()] for run_id in run_ids}
-    _require_methods([store.run(run_id) for run_id in run_ids if missing[run_id]])
-    shelf = _shelf(home, store, data) if any(missing.values()) else None
+    shelf = None
+    if any(missing.values()):
+        _require_methods([store.run(run_id) for run_id in run_ids if missing[run_id]])
+        shelf = _shelf(home, store, data)
     for run_id in run_ids:
         yield _analyse(home, store, shelf, store.run(run_id), asked, missing[run_id], again)
 

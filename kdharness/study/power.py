@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable, Collection
 
+from kdharness.reporting import statistics
 from kdharness.results.store import Store
 
 SPREAD = 0.25
 """Run-to-run standard deviation of a final accuracy in points, as CIFAR-100 students have it."""
 _LEVEL = 0.05
 _POWER = 0.8
-
-
 _ENOUGH = 10
 """Degrees of freedom from which the finished runs say what the spread is."""
 
@@ -21,19 +20,18 @@ def measured_spread(store: Store, settings: Collection[str]) -> tuple[float, int
     None where too few of them are finished.
     """
     _, found = store.query(
-        "SELECT setting_key, value FROM runs JOIN metrics USING (run_id) "
-        "WHERE state = 'complete' AND name = 'test_top1_last' AND value IS NOT NULL"
+        "SELECT setting_key, value FROM runs JOIN metrics USING (run_id) WHERE state = 'complete' "
+        "AND name = 'test_top1_last' AND value IS NOT NULL AND run_id NOT IN (SELECT run_id FROM exclusions)"
     )
     values: dict[str, list[float]] = {}
     for key, value in found:
         if key in settings:
             values.setdefault(key, []).append(value)
-    several = [each for each in values.values() if len(each) > 1]
-    runs = sum(map(len, several))
-    if runs - len(several) < _ENOUGH:
+    spreads = [(std, len(each)) for each in values.values() if (std := statistics.std(each)) is not None]
+    freedom = sum(n - 1 for _, n in spreads)
+    if freedom < _ENOUGH:
         return None
-    squares = math.fsum((value - math.fsum(each) / len(each)) ** 2 for each in several for value in each)
-    return math.sqrt(squares / (runs - len(several))), runs
+    return math.sqrt(math.fsum((n - 1) * std**2 for std, n in spreads) / freedom), sum(n for _, n in spreads)
 
 
 def smallest_difference(seeds: int, spread: float = SPREAD) -> float | None:

@@ -107,6 +107,8 @@ def test_the_spread_is_that_of_the_finished_runs_once_they_are_enough(tmp_path: 
         assert (plan.spread, plan.spread_runs) == (pytest.approx(2.5**0.5), 15) if freedom > 10 else (0.25, 0)
     assert plan.smallest_difference == smallest_difference(5, 2.5**0.5)
     assert "(at a run-to-run standard deviation of 1.58, that of 15 finished runs here)" in render_plan(plan)
+    store.exclude(ids[:1], "for the test")
+    assert make_plan(expansion, store).spread_runs == 14, "no mean takes it"
 
 
 def test_the_size_of_a_model_is_the_published_one() -> None:

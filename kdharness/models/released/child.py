@@ -145,8 +145,8 @@ def _check_zip(file: BinaryIO, size: int) -> None:
             if not any(name.endswith("/data.pkl") for name in names):
                 raise Refused("is a zip archive, but not one of PyTorch")
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        # what zipfile raises for what is cut, points elsewhere, or has another compression, version or a password
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:  # zipfile's
+        # for what is cut, points elsewhere, or has another compression, version or a password
         raise Refused(f"is damaged: {_line(error)}", "Take it again from its source.") from error
     if damaged is not None:
         raise Refused(f"is damaged: the checksum of {_shown(damaged)} is wrong", "Take it again from its source.")

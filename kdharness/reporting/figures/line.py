@@ -24,7 +24,7 @@ def line(table: Table, *, axis: str) -> Drawing:
     """
     blocks = {head.panel: head.panel_printed for head in table.rows}
     figure, axes = panels(len(blocks), across=3, size=(2.9, 2.3))
-    looks = {name: number for number, name in enumerate(dict.fromkeys(head.printed for head in table.rows))}
+    looks = {name: look(number) for number, name in enumerate(dict.fromkeys(head.printed for head in table.rows))}
     for one, block in zip(axes, blocks, strict=True):
         _draw(one, table, [index for index, head in enumerate(table.rows) if head.panel == block], axis, looks)
         one.set_title(blocks[block] if len(blocks) > 1 else "")
@@ -38,7 +38,7 @@ def line(table: Table, *, axis: str) -> Drawing:
     return Drawing(f"line-{axis.rpartition('.')[2]}", figure, caption)
 
 
-def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str, looks: Mapping[str, int]) -> None:
+def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str, looks: Mapping[str, dict[str, Any]]) -> None:
     placed = [(number, head) for number, head in enumerate(table.columns) if head.name != NOTHING]
     values = [number_of(head.name) for _, head in placed]
     numeric = bool(values) and None not in values
@@ -48,10 +48,10 @@ def _draw(axes: Axes, table: Table, rows: Sequence[int], axis: str, looks: Mappi
         points = {at: cell for at, cell in cells.items() if cell is not None and cell.mean is not None}
         name = table.rows[row].printed
         if points:
-            _series(axes, points, name, look(looks[name]), order, len(rows), numeric)
+            _series(axes, points, name, looks[name], order, len(rows), numeric)
         for (at, column), cell in table.cells.items():
             if at == row and table.columns[column].name == NOTHING and cell.mean is not None:
-                axes.axhline(cell.mean, label=name, **{**look(looks[name]), "marker": None}, linewidth=0.8)
+                axes.axhline(cell.mean, label=name, **{**looks[name], "marker": None}, linewidth=0.8)
     axes.set_xlabel(names.axis(axis))
     printed = [head.printed.partition("=")[2] or head.printed for _, head in placed]
     if numeric and min(places) > 0 and max(places) / min(places) >= WIDE_RANGE:
